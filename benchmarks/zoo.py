@@ -9,7 +9,7 @@ instructions on the first core, with the relative error of the predicted instruc
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,12 @@ from zoo_networks import ZOO
 from sparsemod.emulator import Emulator
 from sparsemod.errors import SparsemodError, Unsupported
 from sparsemod.export.c.encoding import encodings
-from sparsemod.export.c.host import host_run
-from sparsemod.export.onnx.exporter import _run as run_onnx
+from sparsemod.export.c.host import host_run_named
 from sparsemod.export.onnx.exporter import _session, to_onnx
-from sparsemod.export.tflite.exporter import _run as run_tflite
+from sparsemod.export.onnx.exporter import run_named as run_onnx
+from sparsemod.export.tflite.exporter import run_named as run_tflite
 from sparsemod.export.tflite.exporter import to_tflite
-from sparsemod.graph import capture, deployed, without_ending
+from sparsemod.graph import Graph, capture, deployed, run_float_named, without_ending
 from sparsemod.measure.predicted import predict
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.targets import operator_model
@@ -38,24 +38,26 @@ def row(name: str, cores: list[Emulator]) -> dict[str, Any]:
     make, shape = ZOO[name]
     started = time.perf_counter()
     torch.manual_seed(0)
-    module, x = make().eval(), torch.randn(SAMPLES, *shape)
+    module = make().eval()
     graph, dropped = without_ending(capture(module, shape))
+    x = {each: torch.randn(SAMPLES, *graph.shapes[each]) for each in graph.inputs}
     network = quantize(graph, x)
     if not isinstance(network, IntegerNetwork):
         raise TypeError("the scheme static makes integer networks")
-    images = network.quantize_input(x)
-    wanted = network.run(images)
-    scale = network.tensors[network.output].scale
-    truth = np.zeros_like(wanted) if dropped else module(x).detach().numpy()
-    emulations = [core.measure(network, images[:2]) for core in cores]
+    images = network.quantize_named(x)
+    wanted = network.run_named(images)
+    first = {each: values[:2] for each, values in images.items()}
+    emulations = [core.measure(network, first) for core in cores]
     model = operator_model(cores[0].machine.core)
     predicted = predict(
         deployed(graph), model, nonzeros=dict(network.layer_nonzeros()), encodings=encodings(network)
     )
     return {
-        "int8": "-" if dropped else f"{np.abs(network.logits(x) - truth).max() / scale:.1f}",
-        "c": np.array_equal(host_run(network, images), wanted),
-        "cores": all(np.array_equal(e.outputs, wanted[:2]) for e in emulations),
+        "int8": "-" if dropped else f"{_quanta(graph, network, x):.1f}",
+        "c": _equal(host_run_named(network, images), wanted),
+        "cores": all(
+            _equal(e.named, {each: values[:2] for each, values in wanted.items()}) for e in emulations
+        ),
         "onnx": _difference(lambda: run_onnx(network, _session(to_onnx(network), True), images), wanted),
         "tflite": _difference(lambda: run_tflite(network, to_tflite(network), images), wanted),
         "flash": emulations[0].flash,
@@ -67,11 +69,28 @@ def row(name: str, cores: list[Emulator]) -> dict[str, Any]:
     }
 
 
-def _difference(run: Callable[[], Any], wanted: Any) -> str:
+Named = Mapping[str, Any]
+
+
+def _quanta(graph: Graph, network: IntegerNetwork, x: Mapping[str, torch.Tensor]) -> float:
+    """Return the largest difference of int8 and float in quanta of an output."""
+    truth, found = run_float_named(graph, x), network.logits_named(x)
+    scales = {name: network.tensors[tensor].scale for name, tensor in network.outputs.items()}
+    return max(
+        float(np.abs(values - truth[name].numpy()).max()) / scales[name] for name, values in found.items()
+    )
+
+
+def _equal(found: Named, wanted: Named) -> bool:
+    return all(np.array_equal(found[name], values) for name, values in wanted.items())
+
+
+def _difference(run: Callable[[], Named], wanted: Named) -> str:
     try:
-        return str(int(np.abs(run().astype(int) - wanted).max()))
+        found = run()
     except Unsupported:
         return "no"
+    return str(max(int(np.abs(found[name].astype(int) - values).max()) for name, values in wanted.items()))
 
 
 def main() -> None:

@@ -212,6 +212,107 @@ class EcaGate(nn.Module):
         return x * self.conv(y).transpose(-1, -2).unsqueeze(-1).sigmoid()
 
 
+class ConvNext(nn.Module):
+    """ConvNeXt's block, with linear layers on channels last."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.norm, self.wide, self.narrow = (
+            nn.LayerNorm(channels),
+            nn.Linear(channels, 4 * channels),
+            nn.Linear(4 * channels, channels),
+        )
+        self.gamma = nn.Parameter(torch.rand(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.gamma * self.narrow(functional.gelu(self.wide(y)))
+        return x + y.permute(0, 3, 1, 2)
+
+
+class Vision(nn.Module):
+    """A vision transformer: patches, class token, positional embedding, encoder layers."""
+
+    def __init__(self, width: int, heads: int, first: bool) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 4, 4)
+        self.token, self.places = (
+            nn.Parameter(torch.randn(1, 1, width)),
+            nn.Parameter(torch.randn(1, 17, width)),
+        )
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, batch_first=True, norm_first=first, activation="gelu"
+        )
+        self.layers = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.last = nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.patches(x).flatten(2).transpose(1, 2)
+        y = torch.cat([self.token.expand(len(y), -1, -1), y], 1) + self.places
+        return self.last(self.layers(y)[:, 0])
+
+
+class Attention(nn.Module):
+    """Self-attention in one projection, spelled with products of matrices."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.project, self.last, self.heads = nn.Linear(width, 3 * width), nn.Linear(width, width), heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, steps, width = x.shape
+        q, k, v = (y.view(n, steps, self.heads, -1).transpose(1, 2) for y in self.project(x).chunk(3, -1))
+        weights = (q @ k.transpose(-2, -1) / math.sqrt(width // self.heads)).softmax(-1)
+        return x + self.last((weights @ v).transpose(1, 2).reshape(n, steps, width))
+
+
+class Mixer(nn.Module):
+    """MLP-Mixer's block: one MLP over positions, one over channels."""
+
+    def __init__(self, steps: int, width: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.tokens, self.channels = (
+            _mlp(steps, 2 * steps, steps, act=nn.GELU),
+            _mlp(width, 2 * width, width, act=nn.GELU),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.tokens(self.norms[0](x).transpose(1, 2)).transpose(1, 2)
+        return x + self.channels(self.norms[1](x))
+
+
+class Detector(nn.Module):
+    """A detector with two heads at two scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.deeper = _block(3, 8, stride=2), _block(8, 12, stride=2)
+        self.heads = nn.ModuleList([nn.Conv2d(8, 6, 1), nn.Conv2d(12, 6, 1)])
+
+    def forward(self, x: Tensor) -> dict[str, list[Tensor]]:
+        fine = self.stem(x)
+        coarse = self.deeper(fine)
+        maps = [head(y) for head, y in zip(self.heads, (fine, coarse), strict=True)]
+        return {"boxes": [y[:, :4] for y in maps], "scores": [y[:, 4:].sigmoid() for y in maps]}
+
+
+class Fusion(nn.Module):
+    """An image and a vector of other sensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.sensors = (
+            nn.Sequential(_block(3, 8, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            _mlp(6, 8, 8),
+        )
+        self.last = nn.Linear(16, 4)
+
+    def forward(self, image: Tensor, sensors: Tensor) -> Tensor:
+        return self.last(torch.cat([self.image(image), self.sensors(sensors)], 1))
+
+
 def _mlp(*sizes: int, act: Callable[[], nn.Module] = nn.ReLU, last: nn.Module | None = None) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
@@ -225,7 +326,7 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 IMAGE, SMALL, SOUND, MOTION = (3, 16, 16), (1, 16, 16), (8, 32), (3, 48)
 
-ZOO: Mapping[str, tuple[Callable[[], nn.Module], Shape]] = {
+ZOO: Mapping[str, tuple[Callable[[], nn.Module], Shape | Mapping[str, Shape]]] = {
     "MobileNetV2 block": (lambda: nn.Sequential(_block(3, 8, stride=2, act=nn.ReLU6), Inverted(8, nn.ReLU6), _head(8)), IMAGE),
     "MobileNetV3 block": (lambda: nn.Sequential(_block(3, 8, stride=2, act=nn.Hardswish), Inverted(8, nn.Hardswish, Excite(16, False, nn.Hardsigmoid)), _head(8)), IMAGE),
     "EfficientNet block": (lambda: nn.Sequential(_block(3, 8, stride=2, act=nn.SiLU), Inverted(8, nn.SiLU, Excite(16, True)), _head(8)), IMAGE),
@@ -272,6 +373,18 @@ ZOO: Mapping[str, tuple[Callable[[], nn.Module], Shape]] = {
     "MLP with Mish and softplus": (lambda: nn.Sequential(_mlp(20, 24, 16, 4, act=nn.Mish), nn.Softplus()), (20,)),
     "anomaly autoencoder": (lambda: nn.Sequential(_mlp(64, 16, 4, 16, 64), Applied(lambda x: x)), (64,)),
     "highway MLP": (lambda: Applied(lambda x, t, h: torch.sigmoid(t(x)) * torch.relu(h(x)) + (1 - torch.sigmoid(t(x))) * x, nn.Linear(16, 16), nn.Linear(16, 16)), (16,)),
+    "ResNet with group norm": (lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.GroupNorm(4, 8), nn.ReLU(), nn.Conv2d(8, 12, 3, padding=1), nn.GroupNorm(4, 12), nn.ReLU(), _head(12)), IMAGE),
+    "style network with instance norm": (lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.InstanceNorm2d(8, affine=True), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1), nn.Tanh()), IMAGE),
+    "ConvNeXt block": (lambda: nn.Sequential(nn.Conv2d(3, 8, 4, 4), ConvNext(8), _head(8)), IMAGE),
+    "vision transformer with class token": (lambda: Vision(16, 2, False), IMAGE),
+    "vision transformer, normalized first": (lambda: Vision(24, 3, True), IMAGE),
+    "attention with products of matrices": (lambda: nn.Sequential(nn.Linear(10, 16), Attention(16, 4), Applied(lambda x: x.mean(1)), nn.Linear(16, 5)), (12, 10)),
+    "MLP-Mixer": (lambda: nn.Sequential(nn.Linear(10, 16), Mixer(12, 16), Applied(lambda x: x.mean(1)), nn.Linear(16, 5)), (12, 10)),
+    "audio transformer": (lambda: nn.Sequential(nn.Conv1d(8, 16, 3, 2, 1), Applied(lambda x: x.transpose(1, 2)), nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), Applied(lambda x: x.mean(1)), nn.Linear(16, 6)), SOUND),
+    "sound with layer norm": (lambda: nn.Sequential(nn.Conv1d(8, 12, 5, padding=2), Applied(lambda x, n: n(x.transpose(1, 2)).transpose(1, 2), nn.LayerNorm(12)), nn.SiLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(12, 6)), SOUND),
+    "detector with two scales": (Detector, IMAGE),
+    "fusion of image and sensors": (Fusion, {"image": IMAGE, "sensors": (6,)}),
+    "Siamese comparison": (lambda: Applied(lambda pair, body, last: last(torch.cat([body(pair["first"]), body(pair["second"])], 1)), nn.Sequential(_block(1, 8, stride=2), _head(8, 6)), nn.Linear(12, 4)), {"first": SMALL, "second": SMALL}),
     "vision transformer": (lambda: nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), (12, 16)),
     "recurrent network": (lambda: Applied(lambda x, gru: gru(x)[0][:, -1], nn.GRU(8, 12, batch_first=True)), (32, 8)),
 }  # fmt: skip

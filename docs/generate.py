@@ -6,7 +6,7 @@ mkdocs runs this file as a hook. It replaces a line `<!-- generated: NAME -->` o
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,12 +16,20 @@ from pydantic.fields import FieldInfo
 from sparsemod.export import EXPORTERS
 from sparsemod.plugins import Alias, OneOf, PluginConfig, Plugins
 from sparsemod.sources.base import SOURCES, SourceConfig
+from sparsemod.sources.config_keys import ConfigKey
 from sparsemod.sources.spacing import Spacing
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
-from sparsemod.spec.config_cfg import KEYS
+from sparsemod.spec.config_cfg import KEYS, TEST_KEYS
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import FAMILIES
 from sparsemod.stages.base import STAGES, Stage
+from sparsemod.studies.study_file import (
+    Customization,
+    StudyExperiments,
+    StudyFile,
+    StudyNetwork,
+    StudyPlotting,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -86,6 +94,19 @@ def spec_reference() -> str:
             heading += f": `{model.model_fields['name'].default}`"
         lines += [f"### {heading}", "", _first_line(model), ""]
         lines += [*_keys_table(model), ""]
+    return "\n".join(lines)
+
+
+def study_keys() -> str:
+    """Return a table of all keys of a study file."""
+    lines = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
+    for path, model in (
+        ("network", StudyNetwork), ("", StudyFile), ("experiments", StudyExperiments),
+        ("experiments.plotting", StudyPlotting), ("customizations", Customization),
+    ):  # fmt: skip
+        inside = tuple(name for name in model.model_fields if name in ("network", "experiments", "plotting"))
+        for line in _keys_table(model, inside)[2:]:
+            lines.append(line.replace("| `", f"| `{path}.", 1) if path else line)
     return "\n".join(lines)
 
 
@@ -222,11 +243,16 @@ def _flat(value: BaseModel) -> bool:
     return all(not isinstance(inner, dict) for inner in value.model_dump(mode="json").values())
 
 
-def config_keys() -> str:
+def config_keys(keys: Mapping[str, ConfigKey] = KEYS, title: str = "key") -> str:
     """Return the keys of a `config.cfg`."""
-    lines = ["| key | values | meaning |", "| --- | --- | --- |"]
-    lines += [f"| `{name}` | {key.allowed} | {key.meaning} |" for name, key in KEYS.items()]
+    lines = [f"| {title} | values | meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | {key.allowed} | {key.meaning} |" for name, key in keys.items()]
     return "\n".join(lines)
+
+
+def config_test_keys() -> str:
+    """Return the keys of [TEST] in a `config.cfg`."""
+    return config_keys(TEST_KEYS, "key of [TEST]")
 
 
 # -- files and commands ----------------------------------------------------------------------------------------------------------
@@ -270,7 +296,8 @@ def command_line() -> str:
             default = f"`{option.default}`" if plain and option.default != "" else ""
             if isinstance(option.default, Path):
                 default = f"`{option.default}`"
-            lines.append(f"| {names} | {default} | {option.help.strip()} |".replace("\n", " "))
+            cells = (cell.replace("|", "\\|") for cell in (names, default, option.help.strip()))
+            lines.append(f"| {' | '.join(cells)} |".replace("\n", " "))
         lines.append("")
     return "\n".join(lines)
 
@@ -355,8 +382,10 @@ def _body(route: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
 GENERATED: dict[str, Callable[[], str]] = {
     "spec_reference": spec_reference,
     "methods": methods,
+    "study_keys": study_keys,
     "export_formats": export_formats,
     "config_keys": config_keys,
+    "config_test_keys": config_test_keys,
     "operator_absolute": lambda: example("operator_absolute.py", "python"),
     "operator_network": lambda: example("operator_network.py", "python"),
     "family_sequence": lambda: example("family_sequence.py", "python"),
@@ -370,6 +399,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "own_source_spec": lambda: example("own_source.yaml", "yaml"),
     "own_stage": lambda: example("own_stage.py", "python"),
     "own_stage_spec": lambda: example("own_stage.yaml", "yaml"),
+    "digits_study": lambda: example("studies/digits.yaml", "yaml"),
     "digits_grid": lambda: example("digits-grid.yaml", "yaml"),
     "own_network_spec": lambda: example("own_network.yaml", "yaml"),
     "command_line": command_line,

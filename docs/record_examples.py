@@ -170,6 +170,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         ask.until_there("/experiments/{experiment}/importance", **identity)
         ask.until_there("/experiments/{experiment}/trials/{index}/graph", **trial)
         exports(ask, trial)
+        models(ask, http)
         ask("POST", "/workers/{name}/drain", {"drain": True}, name="lab-1")
         ask(
             "POST",
@@ -207,6 +208,29 @@ def exports(ask: Recorder, trial: dict[str, Any]) -> None:
         time.sleep(0.2)
     ask("GET", "/experiments/{experiment}/exports", **trial)
     ask("POST", "/pareto/{experiment}/exports", body, **trial)
+
+
+def models(ask: Recorder, http: TestClient) -> None:
+    """Upload a trained network, wait until it is measured, and start a search from it."""
+    import io
+
+    import torch
+    from torch import nn
+
+    from sparsemod.importing.readers.exported_archive import without_examples
+
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).eval()
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(network, (torch.zeros(2, 1, 8, 8),)), file)
+    answer = http.post("/models?name=digits.pt2", content=without_examples(file.getvalue()))
+    ask.examples["POST /models"] = {"202": answer.json()}
+    model = {"model": answer.json()["id"]}
+    while ask("GET", "/models/{model}", **model)["state"] in ("queued", "running"):
+        time.sleep(0.2)
+    ask("GET", "/models")
+    body = {"dataset": {"name": "digits"}, "budgets": ["flash <= 4 KB"], "trials": 10, "epochs": 3}
+    ask("POST", "/models/{model}/experiments", body, **model)
 
 
 def shortened(example: dict[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,10 @@ class Failure(Record):
 class DataInfo(Record):
     """The facts about a dataset that a network needs.
 
-    `shape` is the shape of one sample; `layout` names its axes (see `sparsemod.layouts`).
+    `shape` is the shape of one sample; `layout` names its axes (see `sparsemod.layouts`). `sequences`: samples have
+    different numbers of valid steps, and zeros as padding after them. `classes`: the number of classes, labels or values.
+    `outputs`: the shape of a network's outputs for one sample, by default (classes,); (classes, H, W) for a class at each
+    position.
 
     The default layout is the first one with as many axes: features (F,), channels-length (C, L),
     channels-height-width (C, H, W).
@@ -76,6 +79,8 @@ class DataInfo(Record):
     shape: tuple[int, ...]
     classes: int
     layout: str = ""
+    sequences: bool = False
+    outputs: tuple[int, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -92,6 +97,13 @@ class DataInfo(Record):
     def _layout_fits(self) -> "DataInfo":
         layout(self.layout, self.shape)
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_outputs(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("outputs") and "classes" in values:
+            return {**values, "outputs": (values["classes"],)}
+        return values
 
     @property
     def axes(self) -> TensorLayout:

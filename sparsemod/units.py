@@ -5,6 +5,7 @@ units.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sparsemod.errors import InvalidInput, UnknownName
@@ -24,6 +25,7 @@ _BYTES = {
 _MILLISECONDS = {"ms": 1.0, "s": 1000.0, "us": 0.001, "µs": 0.001}
 _COUNT = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _FRACTION = {"": 1.0, "%": 0.01}
+_PLAIN = {"": 1.0}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Metric:
     title: str
     units: dict[str, float]
     default_unit: str  # unit of a number without a unit
+    trained: bool = False
+    """Whether it is a task's metric: known only after training, at the predictions of the finished network."""
 
     def parse(self, value: str | float, field: str) -> float:
         """Parse `"64 KB"`, `"10 ms"`, `"5 %"` or a number without unit; return a float in the metric's unit.
@@ -57,6 +61,11 @@ class Metric:
         if unit not in self.units or not 0 < number < float("inf"):
             raise InvalidInput(field, value, self.allowed())
         return number * self.units[unit]
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every value is at most 1; other metrics have no largest value."""
+        return self.unit == "fraction"
 
     def allowed(self) -> str:
         """Describe the accepted forms of a limit on this metric."""
@@ -83,13 +92,23 @@ class Metric:
             )
         if self.unit == "fraction":
             return f"{100 * value:.2f} %"
+        if self.trained:
+            return f"{value:.4g}"
         return f"{value:,.0f}"
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("error", "fraction", "error", _FRACTION, ""),
+        Metric("error", "fraction", "error", _FRACTION, "", trained=True),
+        Metric("hamming_error", "fraction", "wrong labels", _FRACTION, "", trained=True),
+        Metric("label_f1_error", "fraction", "1 - F1 of the labels", _FRACTION, "", trained=True),
+        Metric("auc_error", "fraction", "1 - AUC", _FRACTION, "", trained=True),
+        Metric("pixel_error", "fraction", "wrong pixels", _FRACTION, "", trained=True),
+        Metric("iou_error", "fraction", "1 - mean IoU", _FRACTION, "", trained=True),
+        Metric("rmse", "target", "RMSE", _PLAIN, "", trained=True),
+        Metric("mae", "target", "MAE", _PLAIN, "", trained=True),
+        Metric("metric", "value", "own metric", _PLAIN, "", trained=True),
         Metric("model_size", "B", "model size", _BYTES, "b"),
         Metric("working_memory", "B", "working memory", _BYTES, "b"),
         Metric("latency", "ms", "latency", _MILLISECONDS, "ms"),
@@ -103,9 +122,18 @@ OBJECTIVES = ("error", "model_size", "working_memory", "latency")
 """The objectives of a spec that names none."""
 LINKED = ("flash", "ram")
 """Flash and RAM on the device with code and stack: known only for an int8 network on a calibrated core."""
-CHOICES = (*OBJECTIVES, *LINKED, "training_memory")
+ERROR = "error"
+"""The metric of the task classification. In a spec it stands for the metric of the spec's task."""
+TRAINED = tuple(name for name, one in METRICS.items() if one.trained)
+"""The metrics of tasks. A spec minimizes at most one of them, the metric of its task."""
+CHOICES = (*OBJECTIVES, *LINKED, "training_memory", *TRAINED[1:])
 """The metrics that can be objectives; a spec names one to four."""
 ALIASES = {"size": "model_size", "memory": "working_memory", "time": "latency"}
+
+
+def quality_among(names: Iterable[str]) -> str:
+    """Return the task's metric among `names` of metrics; `error` if there is none."""
+    return next((name for name in names if name in TRAINED), ERROR)
 
 
 def metric(name: str, field: str) -> Metric:

@@ -27,6 +27,17 @@ def real_mnist() -> Path:
     return root
 
 
+def real_vowels() -> Path:
+    """Return the data root that holds Japanese Vowels; skip the test without it."""
+    root = real_data_root()
+    if not (root / "japanese-vowels" / "ae.train").is_file():
+        place = root / "japanese-vowels"
+        pytest.skip(
+            f"SKIPPED LOUDLY: no Japanese Vowels in {place}; set SPARSEMOD_TEST_DATA to the folder above it"
+        )
+    return root
+
+
 def idx_bytes(array: NDArray[Any]) -> bytes:
     """A uint8 array as an IDX file."""
     return (

@@ -13,6 +13,8 @@ from sparsemod.space.space import Space, Values
 
 DIGITS = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
 COLOURS = DataInfo(name="colours", shape=(3, 9, 12), classes=4)
+SERIES = DataInfo(name="series", shape=(9, 4), classes=3, layout="time-features")
+SIGNAL = DataInfo(name="signal", shape=(3, 13), classes=4)
 TABLE = DataInfo(name="table", shape=(13,), classes=3)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from support_operators import Applied, leaky
+from support_operators import Applied, leaky, normed
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -86,7 +86,44 @@ def _resized(rng: np.random.Generator, shape: tuple[int, ...]) -> nn.Module:
 
 
 def _normalized(rng: np.random.Generator, shape: tuple[int, ...]) -> nn.Module:
-    return nn.Softmax(1) if rng.random() < 0.5 else Applied(lambda x: functional.normalize(x, dim=1))
+    ways: list[Callable[[], nn.Module]] = [
+        lambda: nn.Softmax(1),
+        lambda: nn.Softmax(len(shape)),
+        lambda: nn.LogSoftmax(int(rng.integers(1, len(shape) + 1))),
+        lambda: Applied(lambda x: functional.normalize(x, dim=1)),
+        lambda: normed(
+            nn.GroupNorm(int(rng.choice([g for g in range(1, shape[0] + 1) if shape[0] % g == 0])), shape[0])
+        ),
+        lambda: normed(nn.LayerNorm(shape)),
+        lambda: normed(nn.LayerNorm(shape[-1])),
+        lambda: Applied(lambda x: functional.layer_norm(x.movedim(1, -1), shape[:1]).movedim(-1, 1)),
+    ]
+    if min(shape[1:]) > 1:
+        ways += [lambda: Applied(lambda x: functional.instance_norm(x))]
+    return ways[rng.integers(len(ways))]()
+
+
+def _product(rng: np.random.Generator, shape: tuple[int, ...]) -> nn.Module:
+    """Products of matrices, attention over the last axis, or a constant for each element."""
+    way = rng.integers(4)
+    if way == 0:
+        return Applied(lambda x: x @ x.transpose(-1, -2) if x[0].numel() <= 400 else x)
+    if way == 1:
+        return Applied(lambda x: x.transpose(-1, -2) @ x if x[0].numel() <= 400 else x)
+    if way == 2:
+        return Applied(lambda x: functional.scaled_dot_product_attention(x, x.flip(2), x))
+    return Constants(rng, shape)
+
+
+class Constants(nn.Module):
+    """A sum with a constant for each element."""
+
+    def __init__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.from_numpy(rng.normal(size=shape)).float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.values
 
 
 def _mixed(rng: np.random.Generator, shape: tuple[int, ...]) -> nn.Module:
@@ -103,6 +140,8 @@ _STEPS: tuple[Step, ...] = (
     _copy,
     _resized,
     _normalized,
+    _normalized,
+    _product,
     _mixed,
 )
 

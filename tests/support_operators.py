@@ -24,8 +24,9 @@ from sparsemod.quantization.kernels.base import KERNELS
 from sparsemod.quantization.layers import LAYERS
 from sparsemod.quantization.static import RULES
 from sparsemod.registry import Registry
+from sparsemod.sequences import last_step, mean_steps
 
-IMAGE, SEQUENCE = (3, 6, 8), (3, 12)
+IMAGE, SEQUENCE, STEPS = (3, 6, 8), (3, 12), (12, 3)
 
 
 class Applied(nn.Module):
@@ -39,6 +40,31 @@ class Applied(nn.Module):
         return self.function(x, *self.layers)
 
 
+class OneOutput(nn.Module):
+    """The output of a recurrent layer without its states: of all steps, or of the last one."""
+
+    def __init__(self, layer: nn.RNNBase, last: bool = False) -> None:
+        super().__init__()
+        self.layer, self.last = layer, last
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = self.layer(x)[0]
+        return output[:, -1] if self.last else output
+
+
+class Valid(nn.Module):
+    """A reduction over valid steps."""
+
+    uses_lengths = True
+
+    def __init__(self, reduction: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return self.reduction(x, torch.full((len(x),), x.shape[1]) if lengths is None else lengths)
+
+
 @dataclass(frozen=True)
 class Example:
     """`module` holds an operator of `kind` when it reads samples of `shape`; `stays`: the deployed graph holds one, too."""
@@ -47,6 +73,11 @@ class Example:
     module: Callable[[], nn.Module]
     shape: tuple[int, ...]
     stays: bool = True
+
+    @property
+    def layout(self) -> str | None:
+        """The layout of the samples."""
+        return "time-features" if self.shape == STEPS else None
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -58,6 +89,15 @@ def leaky(channels: int) -> nn.PReLU:
     made = nn.PReLU(channels)
     with torch.no_grad():
         made.weight.uniform_(-0.5, 1.5)
+    return made
+
+
+def normed(layer: Any) -> nn.Module:
+    """Return a normalization whose weights and biases differ between channels."""
+    with torch.no_grad():
+        layer.weight.uniform_(-1, 2)
+        layer.bias.uniform_(-1, 1)
+    made: nn.Module = layer
     return made
 
 
@@ -103,7 +143,25 @@ EXAMPLES = (
     Example("interpolate", lambda: nn.Upsample(scale_factor=2, mode="bilinear"), IMAGE),
     Example("interpolate", lambda: nn.Upsample(19, mode="linear", align_corners=True), SEQUENCE),
     Example("softmax", lambda: nn.Softmax(1), IMAGE),
+    Example("softmax", lambda: nn.Softmax(2), SEQUENCE),
+    Example("log_softmax", lambda: Applied(lambda x: (x / 4).log_softmax(1)), IMAGE),
+    Example("group_norm", lambda: nn.Sequential(normed(nn.GroupNorm(3, 3)), nn.ReLU()), IMAGE),
+    Example(
+        "group_norm",
+        lambda: Applied(
+            lambda x, c, n: n(c(x).transpose(1, 2)), nn.Conv1d(3, 16, 3), normed(nn.LayerNorm(16))
+        ),
+        SEQUENCE,
+    ),
+    Example("matmul", lambda: Applied(lambda x: x.transpose(1, 2) @ x), SEQUENCE),
+    Example("offset", lambda: Applied(lambda x: x + torch.linspace(-1, 1, 12)), SEQUENCE),
     Example("l2_normalize", lambda: Applied(lambda x: functional.normalize(x.flatten(1))), SEQUENCE),
+    Example("gru", lambda: OneOutput(nn.GRU(3, 5, 2, batch_first=True, bidirectional=True)), STEPS),
+    Example("gru", lambda: OneOutput(nn.GRU(3, 4, batch_first=True), last=True), STEPS),
+    Example("lstm", lambda: OneOutput(nn.LSTM(3, 4, 2, batch_first=True), last=True), STEPS),
+    Example("lstm", lambda: OneOutput(nn.LSTM(3, 5, batch_first=True, bidirectional=True)), STEPS),
+    Example("last_step", lambda: Valid(last_step), STEPS),
+    Example("mean_steps", lambda: Valid(mean_steps), STEPS),
     Example(
         "pad",
         lambda: Applied(lambda x, c: c(functional.pad(x, (1, 2))), nn.Conv1d(3, 2, 3)),

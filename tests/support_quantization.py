@@ -4,6 +4,7 @@ layers' definitions."""
 import math
 
 import numpy as np
+from support_slow_recurrent import slow_steps
 
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import (
@@ -22,20 +23,24 @@ from sparsemod.quantization.layers import (
 )
 from sparsemod.quantization.layers.functions import Prelu, Table
 from sparsemod.quantization.layers.movements import Interpolate, Move, Take
-from sparsemod.quantization.layers.normalizing import L2Normalize, Softmax
+from sparsemod.quantization.layers.normalizing import GroupNorm, L2Normalize, LogSoftmax, Softmax
 from sparsemod.quantization.layers.pairs import Combined, Multiply
+from sparsemod.quantization.layers.products import MatMul, Offset
 
 
-def slow_run(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
+def slow_run(network: IntegerNetwork, images: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
     outputs = []
-    for image in images:
+    for number, image in enumerate(images):
+        length = network.steps if lengths is None else int(lengths[number])
         live = {network.input: image.astype(object)}
         for layer in network.layers:
             inputs = [live[n] for n in layer.inputs]
             zeros = [network.tensors[n].zero_point for n in layer.inputs]
             shape = network.tensors[layer.output].shape
             zero_out = network.tensors[layer.output].zero_point
-            if layer.traits.positions:
+            if "lengths" in layer.attributes:
+                live[layer.output] = slow_steps(layer, inputs[0], zeros[0], length)
+            elif layer.traits.positions:
                 # A sequence (C, L) is an image (C, 1, L).
                 inputs = [x if x.ndim == 3 else x[:, None] for x in inputs]
                 image = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
@@ -175,8 +180,22 @@ def slow_operator(layer, inputs, zeros, zo, out):
                 for row in (layer.rows[r], layer.rows_next[r])
             )
             out[k, r, c] = (upper * (1024 - u) + lower * u + 2**19) >> 20
-    elif isinstance(layer, Softmax | L2Normalize):
-        run = slow_softmax if isinstance(layer, Softmax) else slow_normalize
+    elif isinstance(layer, GroupNorm):
+        slow_group_norm(layer, x, zo, out)
+    elif isinstance(layer, MatMul):
+        sides = []
+        for name, q, zero in zip(("first", "second"), inputs, zeros, strict=True):
+            sides.append(np.array([int(v) - zero for v in q.reshape(-1)], dtype=object)[layer.index(name)])
+        for p, r, c in np.ndindex(layer.products, layer.rows, layer.columns):
+            acc = sum(int(a) * int(b) for a, b in zip(sides[0][p, r], sides[1][p, c], strict=True))
+            value = zo + slow_requantize(acc, layer.multiplier, layer.shift)
+            out[r, p * layer.columns + c] = min(127, max(-128, value))
+    elif isinstance(layer, Offset):
+        for place in np.ndindex(*out.shape):
+            terms = [int(x[place]) - z, int(layer.values[place])]
+            out[place] = clamp(zo + slow_rescale(terms, layer.multipliers, layer.shift), layer)
+    elif isinstance(layer, Softmax | L2Normalize | LogSoftmax):
+        run = {Softmax: slow_softmax, LogSoftmax: slow_log_softmax, L2Normalize: slow_normalize}[type(layer)]
         rest = [1 if axis == layer.axis else size for axis, size in enumerate(out.shape)]
         for place in np.ndindex(*rest):
             line = tuple(slice(None) if axis == layer.axis else at for axis, at in enumerate(place))
@@ -198,3 +217,40 @@ def slow_normalize(layer, values, z):
     length = math.isqrt(square)
     shares = [(abs(value - z) * factor + length // 2) // length if length else 0 for value in values]
     return [min(127, max(-128, s if v >= z else -s)) for s, v in zip(shares, values, strict=True)]
+
+
+def slow_log_softmax(layer, values, z):
+    distances = [max(values) - value for value in values]
+    total, bits = sum(int(layer.powers[d]) for d in distances), 0
+    assert 0 < total < 2**32
+    while total < 2**31:
+        total, bits = 2 * total, bits + 1
+    logarithm = layer.offset - bits * layer.step + int(layer.logarithms[(total - 2**31 + 2**22) // 2**23])
+    steps = [(layer.multiplier * d + logarithm + 2**11) >> 12 for d in distances]
+    assert max(layer.multiplier * d + logarithm + 2**11 for d in distances) < 2**31
+    return [max(-128, 127 - step) for step in steps]
+
+
+def slow_group_norm(layer, x, zo, out):
+    lines = np.moveaxis(x, layer.axis, 0)
+    made = np.empty(lines.shape, dtype=object)
+    size = len(lines) // layer.groups
+    positions = list(np.ndindex(*lines.shape[1:]))
+    for group in range(layer.groups):
+        channels = range(group * size, (group + 1) * size)
+        for together in [positions] if layer.whole else [[position] for position in positions]:
+            places = [(channel, *position) for position in together for channel in channels]
+            values, n = [int(lines[place]) for place in places], len(places)
+            v = n * sum(q * q for q in values) - sum(values) ** 2 + layer.epsilon
+            k = 0
+            while v >= 2**32:
+                v, k = v >> 2, k - 1
+            while v < 2**30:
+                v, k = v << 2, k + 1
+            inverse = 2**31 // math.isqrt(v)
+            for place, q in zip(places, values, strict=True):
+                z = ((n * q - sum(values)) * inverse + 2 ** (18 - k)) >> (19 - k)
+                value = (z * int(layer.multiplier[place[0]])) >> layer.shift
+                assert abs(z) < 2**31 and abs(value) + abs(int(layer.offset[place[0]])) + 128 < 2**31
+                made[place] = clamp(zo + ((value + int(layer.offset[place[0]]) + 128) >> 8), layer)
+    out[...] = np.moveaxis(made, 0, layer.axis)

@@ -12,7 +12,7 @@ from typing import Any
 from service.client.client import Client
 from service.processes.supervisor import free_port
 from sparsemod.errors import ServerUnavailable
-from sparsemod.pipeline.local_run import Finished
+from sparsemod.pipeline.journal import Finished
 
 
 def answers(client: Client) -> bool:

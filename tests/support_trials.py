@@ -28,7 +28,7 @@ def tiny_spec(family: str = "mlp", **changes: Any) -> ExperimentSpec:
 
 def tiny_data(spec: ExperimentSpec) -> Dataset:
     """The spec's dataset (cached in the process)."""
-    return load(spec.dataset)
+    return load(spec.dataset, targets=spec.task.targets)
 
 
 def manual(parameters: dict[str, Value], **changes: Any) -> Candidate:

@@ -31,7 +31,7 @@ def test_a_good_spec_goes_through(family, pruning):
     ("changes", "subject", "message"),
     [
         ({"dataset": {"name": "colours"}}, "data", "dataset.name = 'colours': known: cifar10"),
-        ({"network": {"family": "rnn"}}, "space", "network.family = 'rnn': known: cnn, mlp"),
+        ({"network": {"family": "rmn"}}, "space", "network.family = 'rmn': known: cnn, cnn1d, cnn_rnn, "),
         ({"network": {"family": "mlp", "options": {"colour": 1}}}, "space", "network.options.colour = 1"),
         ({"space": {"colour": 1}}, "space", "space.colour = 'colour': a parameter of family mlp"),
         (

@@ -80,6 +80,24 @@ def test_a_trial_of_a_folder_is_tested(run: Path, capsys: pytest.CaptureFixture[
     assert "trials 0 to 1" in cli(capsys, "test", str(run), "7", code=2)
 
 
+def test_a_config_names_the_run_the_network_and_the_epochs(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.cfg"
+    file.write_text(
+        f"[DEFAULT]\ntrain = False\ndataset = digits\nnetwork = mlp\n[TEST]\nroot = {run.parent}\nname = run\narm = 1_0\nepochs = 1\nseeds = 1\n"
+    )
+    text = cli(capsys, "test", str(file), "--json")
+    document = json.loads(text[text.index("{") :])
+    assert (document["experiment"], document["trial"], document["epochs"]) == (str(run), 1, 1)
+    assert len(document["seeds"]) == 1
+    assert "test error of the integer network" in cli(capsys, "run", str(file)), "train = off"
+    file.write_text(file.read_text() + "quant_scheme = none\n")
+    assert "config.cfg:11: quant_scheme = 'none': as in the run" in cli(capsys, "test", str(file), code=2)
+    file.write_text("dataset = digits\nnetwork = mlp\n")
+    assert "a section [TEST]" in cli(capsys, "test", str(file), code=2)
+
+
 def test_a_folder_is_exported(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     text = cli(

@@ -106,7 +106,7 @@ objectives: [error]
 
 
 @pytest.mark.parametrize("debug", ["on", "off"])
-def test_debug_raises_errors_that_are_otherwise_recorded(
+def test_debug_prints_errors_and_the_search_goes_on(
     debug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -115,12 +115,9 @@ def test_debug_raises_errors_that_are_otherwise_recorded(
     with pytest.raises(SystemExit) as end:
         main(["run", "config.cfg"])
     said = capsys.readouterr().err
-    assert (end.value.code != 0) == (debug == "on"), said
+    assert end.value.code == 0, said
     assert (": block 1, pooling: a feature map of 1 x 1 cannot be halved" in said) == (debug == "on"), said
     trials = local_trials(tmp_path / "runs" / "deep")
     failed = [trial.index for trial in trials if trial.result.state is TrialState.FAILED]
     assert failed
-    if debug == "on":
-        assert failed == [trials[-1].index], "it ends at the first one"
-    else:
-        assert len(trials) == 3 + len(failed)
+    assert len(trials) == 3 + len(failed)

@@ -124,8 +124,8 @@ GOOD_X, GOOD_Y = np.zeros((6, 3), np.float32), np.array([0, 1, 2, 0, 1, 2])
         ({"x": np.full((6, 3), np.inf, np.float32)}, "x[0, 0]", "finite"),
         ({"x": np.full((6, 3), -1e300)}, "x[0, 0]", "fit a float32"),
         ({"y": GOOD_Y[:5]}, "y", "6 samples"),
-        ({"y": GOOD_Y.astype(float)}, "y", "integers"),
-        ({"y": GOOD_Y[:, None]}, "y", "one dimension"),
+        ({"y": GOOD_Y.astype(float), "targets": "classes"}, "y", "integers"),
+        ({"y": GOOD_Y[:, None], "targets": "classes"}, "y", "one dimension"),
         ({"y": GOOD_Y - 1}, "y", "count from 0"),
         ({"y": GOOD_Y * 2}, "y", "absent: [1, 3]"),
         (
@@ -212,7 +212,10 @@ def test_errors_of_a_users_dataset_are_one_line(
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("os:path", "a function that returns"), ("os:getcwd", "a function whose first argument is the folder")],
+    [
+        ("os:path", "a function that returns"),
+        ("os:getcwd", "must return sparsemod.data.Arrays, not str; or a list"),
+    ],
 )
 def test_objects_that_are_not_datasets_are_rejected(name: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=rf"dataset\.name = '{name}': {message}"):

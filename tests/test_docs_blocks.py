@@ -54,7 +54,7 @@ def test_addresses_and_bodies_that_are_shown(block: Block, line: str, tmp_path: 
     description = json.loads(json.dumps(create_app(Settings(data_dir=tmp_path)).openapi()))
     words = shlex.split(line)
     (address,) = (word for word in words if word.startswith("http://"))
-    path = "/" + address.split("/", 3)[3]
+    path = "/" + address.split("/", 3)[3].partition("?")[0]
     given = [words[place + 1] for place, word in enumerate(words) if word in ("-d", "--data-binary")]
     method = words[words.index("-X") + 1] if "-X" in words else "POST" if given else "GET"
     found = [
@@ -70,14 +70,30 @@ def test_addresses_and_bodies_that_are_shown(block: Block, line: str, tmp_path: 
 
 
 def test_c_prototypes_are_those_of_a_header(tmp_path: Path) -> None:
-    (block,) = blocks("c", (DOCS / "c-export.md",))
-    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
-    network = replace(quantize(module, torch.randn(8, 1, 4, 4)), classes=("a", "b", "c"))
-    project(network, tmp_path / "made", name="digits")
-    header = (tmp_path / "made" / "digits.h").read_text()
-    for line in block.text.splitlines():
-        prototype = line.partition(";")[0] + ";"
-        assert prototype in header
+    plain, several, streaming = blocks("c", (DOCS / "c-export.md",))
+    image = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    sequence = nn.Sequential(
+        nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(4, 3, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()
+    )
+    for number, (block, module, shape) in enumerate(
+        ((plain, image, (1, 4, 4)), (streaming, sequence.eval(), (4, 9)))
+    ):
+        network = replace(quantize(module, torch.randn(8, *shape)), classes=("a", "b", "c"))
+        folder = tmp_path / f"made{number}"
+        project(network, folder, name="digits")
+        header = (folder / "digits.h").read_text()
+        for line in block.text.splitlines():
+            prototype = line.partition(";")[0] + ";"
+            assert prototype in header
+    samples = {"image": torch.randn(8, 1, 4, 4), "sensors": torch.randn(8, 3)}
+    project(quantize(Fusion(), samples), tmp_path / "fusion", name="fusion")
+    header = (tmp_path / "fusion" / "fusion.h").read_text()
+    assert all(line in header for line in several.text.splitlines())
+
+
+class Fusion(nn.Module):
+    def forward(self, image, sensors):
+        return {"scores": image.mean((2, 3)) + sensors, "map": image.relu()}
 
 
 def test_every_language_of_a_block_is_tested() -> None:

@@ -21,6 +21,7 @@ from service.cli import (
     main,
     results,
     serving,
+    testing,
     tracing,
     workers,
 )
@@ -41,6 +42,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "scales": {"kind": "log"},
 }
 """The keys without a default, by part."""
+BESIDE: dict[str, dict[str, Any]] = {"dataset.splitter": {"space": {"max_len": [4, 8]}}}
+"""Other parts that a part with its defaults needs."""
 UNIONS: dict[str, Any] = {"source": SOURCES, "pipeline": STAGES, **FAMILIES}
 """The parts of a spec that are one of several members, with the registry of the members."""
 CHOICE = r"`([a-z0-9_-]+)`"
@@ -122,7 +125,7 @@ def keys_of(part: str, member: str) -> set[str]:
 
 def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
     """A small spec with `keys` in `part`, of its member `member`. Raises InvalidInput."""
-    data = copy.deepcopy(SMALL)
+    data = copy.deepcopy({**SMALL, **BESIDE.get(part, {})})
     if part == "measure":  # latency by MACs needs a rate
         data["target"] = {"operations_per_second": 1e6}
     *path, last = part.split(".")
@@ -134,15 +137,30 @@ def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
             key = [*path, last][depth + 1]
             inner[name_key(above)] = next(one for one in MEMBERS[above] if key in keys_of(above, one))
     value = {**REQUIRED.get(part, {}), **({name_key(part): member} if member else {}), **keys}
+    if keys.get("mode") == "cascade-rewind":  # needs methods that keep the layers
+        value["methods"] = ["magnitude"]
     if part:
         usual = at(ExperimentSpec.parse(SMALL).to_dict(), part)
         if isinstance(usual, list):  # in the place of the same member, or alone
             inner[last] = [value if one["name"] == member else one for one in usual] or [value]
+            if part == "pipeline" and value not in inner[last]:
+                inner[last].insert(place_of(str(member), usual), value)
         else:
             inner[last] = {"error": value} if part == "scales" else value
     else:
         data |= value
     return ExperimentSpec.parse(data)
+
+
+def place_of(stage: str, usual: list[dict[str, Any]]) -> int:
+    """The first place in the usual pipeline where a further stage has what it needs."""
+    holds: frozenset[str] = frozenset()
+    for place, one in enumerate(usual):
+        if STAGES.get(stage).needs <= holds:
+            return place
+        earlier = STAGES.get(one["name"])
+        holds = (holds - earlier.ends) | earlier.gives
+    return len(usual)
 
 
 def at(written: Any, path: str) -> Any:
@@ -167,6 +185,7 @@ def test_every_key_of_a_spec_has_a_row() -> None:
         "source": {"name": "search", "stop": {}},
         "training": {"teacher": {"network": "resnet-8"}},
         "scales": {"error": "log"},
+        "dataset": {**SMALL["dataset"], "splitter": {"max_len": 8}},
     }
     spec = ExperimentSpec.parse({**SMALL, **optional})
     # Every metric of `scales` has the same keys.
@@ -279,7 +298,7 @@ def test_the_keys_of_a_config_file_are_those_that_it_takes(tmp_path: Path) -> No
         for value in (
             ("on", "off") if values.startswith("on or off") else ("3",) if "whole number" in values else ()
         ):
-            path.write_text(f"dataset = digits\nnetwork = cnn\n{name} = {value}\n")
+            path.write_text(f"dataset = digits\nnetwork = mine:Net\n{name} = {value}\n")
             read(path)
 
 
@@ -291,6 +310,7 @@ def test_every_command_is_on_the_page() -> None:
     for group in (
         local,
         serving,
+        testing,
         workers,
         experiments,
         results,

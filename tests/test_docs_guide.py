@@ -22,7 +22,7 @@ from support_serve import local_trials, serving, wait
 from service.client.client import Client
 from service.schemas.exports import ExportState
 from service.schemas.trials import ExperimentView
-from sparsemod.pipeline.local_run import Finished
+from sparsemod.pipeline.journal import Finished
 from sparsemod.records import TrialState
 
 pytestmark = pytest.mark.timeout(1200)

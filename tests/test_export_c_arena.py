@@ -35,7 +35,7 @@ def problems(draw: st.DrawFn) -> BufferProblem:
     unread = [n for n in sizes if not any(n in step.reads for step in steps) and n != "in"]
     if len(unread) > 1:
         steps.append(Step("join", tuple(unread), None))
-    return BufferProblem(sizes, tuple(steps), "in")
+    return BufferProblem(sizes, tuple(steps), ("in",))
 
 
 def orders(problem: BufferProblem) -> list[tuple[int, ...]]:
@@ -110,7 +110,7 @@ def test_a_better_order_is_found() -> None:
         Step("w1", ("in",), "wide1"), Step("w2", ("in",), "wide2"),
         Step("t1", ("wide1",), "thin1"), Step("t2", ("wide2",), "thin2"), Step("join", ("thin1", "thin2"), None),
     )  # fmt: skip
-    problem = BufferProblem(sizes, steps, "in")
+    problem = BufferProblem(sizes, steps, ("in",))
     assert peak(problem, range(5)) == 4 + 50 + 60
     made = plan_arena(problem)
     assert made.peak == made.size == 66 and made.exact
@@ -142,9 +142,9 @@ def test_views_and_pools_need_no_extra_memory() -> None:
 
 def test_impossible_problems_are_refused() -> None:
     with pytest.raises(InvalidInput, match="step 'a'"):
-        BufferProblem({"in": 1, "x": 1}, (Step("a", ("y",), "x"),), "in")
+        BufferProblem({"in": 1, "x": 1}, (Step("a", ("y",), "x"),), ("in",))
     with pytest.raises(InvalidInput, match="sizes"):
-        BufferProblem({"in": 1}, (Step("a", ("in",), "x"),), "in")
+        BufferProblem({"in": 1}, (Step("a", ("in",), "x"),), ("in",))
 
 
 @pytest.mark.parametrize("kind", MODULES)

@@ -185,10 +185,16 @@ def test_every_pruning_schedule_rises_to_one(name: str, places: list[float]) -> 
 
 # -- training --------------------------------------------------------------------------------------------------------------------
 
+FOR_CLASSES = {
+    registry.path: [name for name in registry.names() if registry.config_of(name).targets == "classes"]
+    for registry in (LOSSES, METRICS)
+}
+"""The losses and metrics of classification; tests/test_tasks_*.py train the others."""
+
 CHOICES = [
     *({"rule": RULES.config(name)} for name in RULES.names()),
-    *({"loss": LOSSES.config(name)} for name in LOSSES.names()),
-    *({"metric": METRICS.config(name)} for name in METRICS.names()),
+    *({"loss": LOSSES.config(name)} for name in FOR_CLASSES["training.loss"]),
+    *({"metric": METRICS.config(name)} for name in FOR_CLASSES["training.metric"]),
     *({"optimizer": optimizers.OPTIMIZERS.config(name)} for name in optimizers.OPTIMIZERS.names()),
     *({"schedule": SCHEDULES.config(name)} for name in SCHEDULES.names()),
 ]
@@ -273,7 +279,10 @@ def test_every_augmentation_keeps_shape_input_and_seed(name: str) -> None:
 @pytest.mark.parametrize("name", LOSSES.names())
 def test_every_loss_is_a_mean_with_a_gradient(name: str) -> None:
     loss = LOSSES.create(LOSSES.config(name))
-    outputs, targets = torch.randn(12, 5, requires_grad=True), torch.arange(12) % 5
+    kind = LOSSES.config_of(name).targets
+    outputs = torch.randn(12, 5, *((2, 2) if kind == "pixels" else ()), requires_grad=True)
+    whole = torch.arange(12).view(12, *[1] * (outputs.dim() - 2)).expand(12, *outputs.shape[2:]) % 5
+    targets = whole if kind in ("classes", "pixels") else (torch.rand(12, 5) > 0.5).float()
     value = loss.mean(outputs, targets)
     assert value.shape == () and bool(value.isfinite())
     torch.testing.assert_close(loss.mean(torch.cat([outputs, outputs]), torch.cat([targets, targets])), value)
@@ -284,7 +293,26 @@ def test_every_loss_is_a_mean_with_a_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METRICS.names())
-def test_every_metric_is_a_fraction_and_zero_without_mistakes(name: str) -> None:
+def test_every_metric_is_zero_without_mistakes_and_finite_otherwise(name: str) -> None:
+    metric, kind = METRICS.create(METRICS.config(name)), METRICS.config_of(name).targets
+    rng = np.random.default_rng(0)
+    classes, bits = np.arange(40) % 5, rng.integers(0, 2, (40, 5))
+    grids = rng.integers(0, 3, (40, 4, 4))
+    cases = {
+        "classes": (np.eye(5)[classes], classes),
+        "labels": (2.0 * bits - 1, bits),
+        "values": (bits * 3.0, bits * 3.0),
+        "normal": (bits[:, 0] * 1.0, bits[:, 0]),
+        "pixels": (np.eye(3)[grids].transpose(0, 3, 1, 2), grids),
+    }
+    predictions, targets = cases[kind]
+    assert metric.score(predictions, targets).value == pytest.approx(0.0, abs=1e-12)
+    found = metric.score(rng.normal(size=predictions.shape), targets)
+    assert 0 < found.value < 10 and 0 <= found.standard_error < 0.5
+
+
+@pytest.mark.parametrize("name", FOR_CLASSES["training.metric"])
+def test_every_metric_of_classes_is_a_fraction_and_zero_without_mistakes(name: str) -> None:
     metric = METRICS.create(METRICS.config(name))
     targets = np.arange(40) % 5
     outputs = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)

@@ -1,6 +1,7 @@
 """Inherited weights: the function is preserved where `preserved` is true, and it is true wherever an operator
 promises it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_morphisms import COLOURS, DIGITS, TABLE, built, difference, outputs, random_parent
+from support_morphisms import (
+    COLOURS,
+    DIGITS,
+    SERIES,
+    SIGNAL,
+    TABLE,
+    built,
+    difference,
+    outputs,
+    random_parent,
+    seasoned,
+)
 from torch import nn
 
 from sparsemod.errors import BuildError
 from sparsemod.morphisms import Inheritance, inherit, morphs
 from sparsemod.morphisms.inheritance.align import align
-from sparsemod.morphisms.inheritance.convolution import factorize, resize_kernel
-from sparsemod.morphisms.operators import CNN, MLP
+from sparsemod.morphisms.inheritance.convolution import Taps, factorize, resize_kernel
+from sparsemod.morphisms.operators import CNN, CNN1D, CNN_RNN, MLP, RNN
 from sparsemod.networks import create_family
 from sparsemod.records import DataInfo, Value
 
@@ -24,9 +36,16 @@ pytestmark = pytest.mark.slow(every=6)
 KINDS: list[tuple[str, dict[str, Value], DataInfo]] = [
     ("cnn", {"max_filters": 12, "max_dense_width": 50}, DIGITS),
     ("cnn", {"max_filters": 9, "max_dense_width": 50, "batch_norm": False}, COLOURS),
+    ("cnn1d", {"max_filters": 12, "max_dense_width": 50}, SIGNAL),
+    ("cnn1d", {"max_filters": 9, "max_dense_width": 50, "batch_norm": False, "causal": True}, SERIES),
     ("mlp", {"max_width": 40}, TABLE),
     ("mlp", {"max_width": 40, "batch_norm": True}, DIGITS),
+    ("rnn", {"max_layers": 3, "min_units": 2, "max_units": 20}, SERIES),
+    ("cnn_rnn", {"max_filters": 9, "min_units": 2, "max_units": 12}, SIGNAL),
+    ("cnn_rnn", {"max_filters": 9, "min_units": 2, "max_units": 12, "batch_norm": False}, SERIES),
 ]
+
+OPERATORS = {"cnn": CNN, "cnn1d": CNN1D, "mlp": MLP, "rnn": RNN, "cnn_rnn": CNN_RNN}
 
 SMALL: dict[str, Value] = {
     "blocks": 1, "b1_layers": 2, "b1_l1_type": "conv", "b1_l1_filters": 4, "b1_l1_kernel": 3,
@@ -58,7 +77,7 @@ def pass_on(
 
 @pytest.mark.parametrize(
     ("kind", "operator"),
-    [(kind, op) for kind in KINDS for op in (CNN if kind[0] == "cnn" else MLP)],
+    [(kind, op) for kind in KINDS for op in OPERATORS[kind[0]] if op.name != "change window"],
     ids=lambda value: getattr(value, "name", "") or f"{value[0]}-{value[2].name}",
 )
 def test_each_operator(kind: tuple[str, dict[str, Value], DataInfo], operator: Any) -> None:
@@ -103,7 +122,7 @@ def test_compositions_and_strangers(seed: int, kind: tuple[str, dict[str, Value]
 def test_preserving_morphs_composed() -> None:
     kept = total = 0
     for seed in range(30):
-        kind = KINDS[seed % 4]
+        kind = KINDS[seed % len(KINDS)]
         family = create_family(*kind[:2])
         space = family.space(kind[2])
         parent, module = random_parent(family, space, kind[2], seed)
@@ -200,8 +219,48 @@ def test_a_users_family_inherits_tensors_that_fit() -> None:
 def test_resized_kernels_keep_the_pixels_own_tap(old: int, new: int) -> None:
     kernel = torch.zeros(old, old)
     kernel[(old - 1) // 2, (old - 1) // 2] = 1
-    result = resize_kernel(kernel, new)
+    result = resize_kernel(kernel, Taps(old), Taps(new))
     assert result.shape == (new, new) and result[(new - 1) // 2, (new - 1) // 2] == 1 and result.sum() == 1
+
+
+@given(
+    old=st.builds(Taps, st.integers(1, 7), st.sampled_from([1, 2, 4]), st.just(False)),
+    new=st.builds(Taps, st.integers(1, 7), st.sampled_from([1, 2, 4]), st.just(False)),
+    causal=st.booleans(),
+)
+def test_kernels_over_time_keep_the_steps_that_both_read(old: Taps, new: Taps, causal: bool) -> None:
+    old, new = replace(old, causal=causal), replace(new, causal=causal)
+    kernel = torch.arange(1.0, old.kernel + 1).reshape(1, 1, 1, old.kernel)
+    result = resize_kernel(kernel, old, new, flat=True)
+    assert result.shape == (1, 1, 1, new.kernel)
+    read = dict(zip(old.offsets, kernel.flatten().tolist(), strict=True))
+    assert result.flatten().tolist() == [read.get(offset, 0.0) for offset in new.offsets]
+    assert old.within(new) == (int((result > 0).sum()) == old.kernel)
+
+
+@pytest.mark.parametrize("head", ["average", "flatten"])
+@pytest.mark.parametrize("steps", [8, 13, 20])
+def test_windows_of_another_length_keep_the_weights_of_their_steps(head: str, steps: int) -> None:
+    parent: dict[str, Value] = {
+        "blocks": 1, "b1_layers": 1, "b1_l1_type": "conv", "b1_l1_filters": 4, "b1_l1_kernel": 3,
+        "b1_l1_dilation": 2, "b1_pool": True, "head": head, "dense": 0, "dropout": 0.0,
+    }  # fmt: skip
+    family = create_family("cnn1d", {"causal": True})
+    module = seasoned(built(family, parent, SIGNAL, 0), 0)
+    other = SIGNAL.model_copy(update={"shape": (3, steps)})
+    child = built(family, parent, other, 1)
+    result = inherit(family, parent, module.state_dict(), parent, child, other)
+    child.load_state_dict(result.state_dict, strict=True)
+    assert result.preserved == (head == "average" or steps == 13)
+    before, after = module.state_dict(), child.state_dict()
+    name = "head.classifier.weight"
+    if head == "flatten":  # steps that only one of them reads have no weight in the child
+        common = min(steps // 2, 6)
+        found = after[name].reshape(4, 4, steps // 2)
+        assert torch.equal(found[..., :common], before[name].reshape(4, 4, 6)[..., :common])
+        assert not found[..., common:].any()
+        del before[name]
+    assert all(torch.equal(after[key], value) for key, value in before.items())
 
 
 def test_factorizing_a_separable_kernel_loses_nothing() -> None:

@@ -9,19 +9,35 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_morphisms import DIGITS, TABLE
+from support_morphisms import DIGITS, SERIES, TABLE
 
 from sparsemod.errors import InvalidCandidate, InvalidInput
 from sparsemod.morphisms import MORPHISMS, Inheritance, Morphism, MorphismSet, inherit, morphs
 from sparsemod.morphisms.genes import CnnGenes
-from sparsemod.morphisms.operators import CNN, MLP
+from sparsemod.morphisms.operators import CNN, CNN1D, CNN_RNN, MLP, RNN
 from sparsemod.morphisms.steps import change
 from sparsemod.networks import create_family
 from sparsemod.records import DataInfo
 from sparsemod.space.parameters import is_numeric
 from sparsemod.space.space import Categorical, Constraint, Fixed, Integer, Parameter, Real, Space
 
-SPACES = {"cnn": create_family("cnn").space(DIGITS), "mlp": create_family("mlp").space(TABLE)}
+WINDOWS: dict[str, Parameter] = {"max_len": Integer("max_len", 5, 9)}
+
+SPACES = {
+    "cnn": create_family("cnn").space(DIGITS),
+    "cnn1d": create_family("cnn1d").space(SERIES).override(WINDOWS),
+    "mlp": create_family("mlp").space(TABLE).override(WINDOWS),
+    "rnn": create_family("rnn").space(SERIES).override(WINDOWS),
+    "cnn_rnn": create_family("cnn_rnn").space(SERIES).override(WINDOWS),
+}
+OPERATORS = {"cnn": CNN, "cnn1d": CNN1D, "mlp": MLP, "rnn": RNN, "cnn_rnn": CNN_RNN}
+FIRST = {
+    "cnn": "b1_l1_filters",
+    "cnn1d": "b1_l1_filters",
+    "mlp": "l1_width",
+    "rnn": "units",
+    "cnn_rnn": "c1_filters",
+}
 
 
 def narrowed(parameter: Parameter, draw: Any) -> Parameter:
@@ -55,7 +71,7 @@ def spaces(draw: Any, family: str) -> Space:
         changes["learning_rate"] = Real("learning_rate", 1e-4, 1e-1, log=True)
     made = space.override(changes)
     constraints = []
-    first = "b1_l1_filters" if family == "cnn" else "l1_width"
+    first = FIRST[family]
     if draw(st.booleans()) and is_numeric(made.parameter(first)):
         bound = float(made.parameter(first).default)
         constraints.append(Constraint(coefficients={first: 1.0}, bound=bound))
@@ -63,7 +79,7 @@ def spaces(draw: Any, family: str) -> Space:
 
 
 @settings(max_examples=40, deadline=None)
-@given(data=st.data(), seed=st.integers(0, 2**31), family=st.sampled_from(["cnn", "mlp"]))
+@given(data=st.data(), seed=st.integers(0, 2**31), family=st.sampled_from(list(SPACES)))
 def test_closed_distinct_and_without_aliases(data: st.DataObject, seed: int, family: str) -> None:
     space = data.draw(spaces(family))
     rng = np.random.default_rng(seed)
@@ -80,9 +96,16 @@ def test_closed_distinct_and_without_aliases(data: st.DataObject, seed: int, fam
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), seed=st.integers(0, 2**31), operator=st.sampled_from(CNN))
-def test_each_cnn_operator_is_closed(data: st.DataObject, seed: int, operator: Any) -> None:
-    space = data.draw(spaces("cnn"))
+@given(
+    data=st.data(),
+    seed=st.integers(0, 2**31),
+    case=st.sampled_from(
+        [(family, operator) for family in ("cnn", "cnn1d", "cnn_rnn") for operator in OPERATORS[family]]
+    ),
+)
+def test_each_operator_is_closed(data: st.DataObject, seed: int, case: tuple[str, Any]) -> None:
+    family, operator = case
+    space = data.draw(spaces(family))
     rng = np.random.default_rng(seed)
     parent = space.sample(rng)
     step = operator.apply(space, parent, rng)
@@ -92,7 +115,7 @@ def test_each_cnn_operator_is_closed(data: st.DataObject, seed: int, operator: A
         assert what.startswith(operator.name + " ") and len(what) < 100
 
 
-@pytest.mark.parametrize("family", ["cnn", "mlp"])
+@pytest.mark.parametrize("family", list(SPACES))
 def test_every_operator_is_used(family: str) -> None:
     space = SPACES[family].override({"learning_rate": Real("learning_rate", 1e-4, 1e-1, log=True)})
     rng = np.random.default_rng(1)
@@ -101,7 +124,7 @@ def test_every_operator_is_used(family: str) -> None:
         for morph in morphs(family, space, space.sample(rng), rng, 20):
             names.update(name.rsplit(" ", 1)[0] for name in morph.operators if name)
     text = " ".join(names)
-    for operator in CNN if family == "cnn" else MLP:
+    for operator in OPERATORS[family]:
         assert operator.name in text
     assert "change learning_rate" in text and "change dropout" in text
 
@@ -150,10 +173,11 @@ def test_bad_arguments() -> None:
         morphs("mlp", space, space.sample(np.random.default_rng(0)), np.random.default_rng(0), -1)
 
 
-def test_genes_survive_a_round_trip() -> None:
+@pytest.mark.parametrize("family", ["cnn", "cnn1d"])
+def test_genes_survive_a_round_trip(family: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
-        parameters = SPACES["cnn"].sample(rng)
+        parameters = SPACES[family].sample(rng)
         assert CnnGenes(parameters).parameters() == parameters
 
 

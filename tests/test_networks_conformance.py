@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support_morphisms import COLOURS, DIGITS, built, random_parent
+from support_morphisms import COLOURS, DIGITS, SERIES, SIGNAL, built, random_parent
 
 from sparsemod.errors import BuildError
 from sparsemod.graph import capture, deployed
@@ -12,10 +12,29 @@ from sparsemod.networks import FAMILIES, create_family
 from sparsemod.records import DataInfo
 
 NAMES = [name for name in FAMILIES.names() if FAMILIES.get(name).origin.__module__.startswith("sparsemod.")]
+COMPLETE = [
+    name
+    for name in NAMES
+    if all(p.default is not p.empty for p in FAMILIES.get(name).__signature__.parameters.values())
+]
+"""The families that need no option: one that needs a file has tests of its own."""
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("data", [DIGITS, COLOURS], ids=lambda data: data.name)
+def _readable(name: str, data: DataInfo) -> bool:
+    layouts = FAMILIES.get(name).layouts
+    return data.layout in layouts if layouts else data in (DIGITS, COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (name, data)
+        for name in COMPLETE
+        for data in (DIGITS, COLOURS, SERIES, SIGNAL)
+        if _readable(name, data)
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_conformance(name: str, data: DataInfo) -> None:
     family = create_family(name)
     space = family.space(data)
@@ -26,10 +45,11 @@ def test_conformance(name: str, data: DataInfo) -> None:
         same = built(family, parameters, data, 9).state_dict()
         again = built(family, parameters, data, 9).state_dict()
         assert all(torch.equal(same[key], again[key]) for key in same)
-        graph = capture(module, data.shape)
+        graph = capture(module, data.shape, data.layout)
         assert graph.shapes[graph.output] == (data.classes,)
         kinds = {operator.kind for operator in deployed(graph).operators}
-        assert kinds <= {"add", "conv", "linear", "relu", "max_pool", "global_avg_pool", "flatten"}
+        images = {"add", "conv", "linear", "relu", "max_pool", "global_avg_pool", "flatten"}
+        assert kinds <= images | {"gru", "lstm", "concat", "transpose", "mean_steps"}
         for morph in morphs(family, space, parameters, np.random.default_rng(seed), 2):
             try:
                 child = built(family, morph.parameters, data, seed)

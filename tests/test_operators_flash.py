@@ -43,6 +43,17 @@ def _flipped(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(first, *(part for layer in rest for part in (Applied(lambda x: x.flip(2)), layer)))
 
 
+class Constant(nn.Module):
+    """A sum with a constant for each element."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.randn(shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.values
+
+
 # kind -> two networks and their inputs; the second network has more constants of the kind, and the same kernels
 GROWN: dict[str, tuple[tuple[Callable[[], nn.Module], tuple[int, ...]], ...]] = {
     "table": (
@@ -54,6 +65,12 @@ GROWN: dict[str, tuple[tuple[Callable[[], nn.Module], tuple[int, ...]], ...]] = 
         (lambda: _flipped(nn.Softmax(1), nn.MaxPool2d(1), nn.Softmax(1)), (3, 4, 5)),
     ),
     "prelu": ((lambda: nn.PReLU(3), (3, 4, 5)), (lambda: nn.PReLU(90), (90, 4, 5))),
+    "log_softmax": (
+        (lambda: _flipped(nn.LogSoftmax(1), nn.MaxPool2d(1)), (3, 4, 5)),
+        (lambda: _flipped(nn.LogSoftmax(1), nn.MaxPool2d(1), nn.LogSoftmax(1)), (3, 4, 5)),
+    ),
+    "group_norm": ((lambda: nn.GroupNorm(3, 3), (3, 4, 5)), (lambda: nn.GroupNorm(3, 90), (90, 4, 5))),
+    "offset": ((lambda: Constant(3, 4, 5), (3, 4, 5)), (lambda: Constant(3, 10, 20), (3, 10, 20))),
     "take": (
         (lambda: nn.ReflectionPad2d(1), (3, 4, 5)),
         (lambda: nn.ReflectionPad2d(1), (3, 40, 50)),

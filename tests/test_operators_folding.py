@@ -75,7 +75,8 @@ def test_constants_fold_into_neighbours(
             lambda x: x.view(x.shape[0], 2, 2, 6, 8).transpose(1, 2).contiguous().view(x.shape[0], 4, 6, 8),
             ["move"],
         ),
-        (lambda x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2), ["move", "move"]),
+        (lambda x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2), []),
+        (lambda x: x.permute(0, 2, 3, 1).relu().permute(0, 3, 1, 2), ["relu"]),
         (lambda x: x.unsqueeze(1).squeeze(1), []),
         (lambda x: x.mean(3).mean(2), ["global_avg_pool"]),
         (lambda x: x.mean(3, keepdim=True).mean(2, keepdim=True), ["global_avg_pool"]),
@@ -143,14 +144,15 @@ def test_an_ending_that_keeps_the_order_is_dropped_for_classes(last: nn.Module) 
 
 
 def test_an_ending_that_counts_stays() -> None:
-    for module, shape in ((nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()), (6,)), (nn.Softmax(2), (4, 6, 8))):
-        if shape == (6,):
-            assert without_ending(capture(module, shape))[1] == ()
-        else:
-            with pytest.raises(Unsupported, match="only along the channels"):
-                capture(module, shape)
-    with pytest.raises(Unsupported, match="largest_only=True"):
-        quantize(nn.LogSoftmax(1), torch.randn(4, 6))
+    for module, shape in (
+        (nn.Sequential(nn.Linear(6, 1), nn.Sigmoid()), (6,)),
+        (nn.Softmax(2), (4, 6, 8)),
+        (nn.Softmax(2), (4, 6)),
+    ):
+        assert without_ending(capture(module, shape))[1] == ()
+    for largest_only, expected in ((False, ["log_softmax"]), (True, [])):
+        network = quantize(nn.LogSoftmax(1), torch.randn(4, 6), largest_only=largest_only)
+        assert isinstance(network, IntegerNetwork) and [layer.kind for layer in network.layers] == expected
 
 
 def test_filters_of_excited_and_leaky_blocks_are_removed() -> None:
@@ -205,4 +207,4 @@ def test_every_entry_of_a_table_is_the_nearest_value(function: Callable[[Tensor]
     steps = truth / made.scale - (network.run(every).astype(float) - made.zero_point)
     ends = np.array([-128, 127]) - made.zero_point
     held = (truth / made.scale > ends[0]) & (truth / made.scale < ends[1])
-    assert np.abs(steps[held]).max() <= 0.5 + 1e-6 and held.mean() > 0.9
+    assert np.abs(steps[held]).max() <= 0.5 + 1e-6 and held.mean() > 0.8

@@ -19,6 +19,7 @@ from sparsemod.export.c import plan as c_plan
 from sparsemod.graph import Graph, capture, deployed, run_float
 from sparsemod.graph.capture import _graph, evaluating, example_for
 from sparsemod.graph.macs import macs
+from sparsemod.graph.signature import inputs_of
 from sparsemod.graph.trace import exported, recorded
 from sparsemod.layouts import LAYOUTS, default_layout, layout
 from sparsemod.measure import costs
@@ -151,9 +152,9 @@ def random_sequence_network(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
 @pytest.mark.parametrize("seed", range(10))
 def test_both_ways_of_capturing_give_the_same_graph(seed: int) -> None:
     module, shape = random_sequence_network(seed)
-    example = example_for(module, shape)
+    inputs, examples = inputs_of(module, shape, None), (example_for(module, shape),)
     with evaluating(module):
-        fast, truth = (_graph(module, program(module, example), shape) for program in (recorded, exported))
+        fast, truth = (_graph(module, program(module, examples), inputs) for program in (recorded, exported))
     assert same(fast, truth), (fast.operators, truth.operators)
     x = torch.randn(3, *shape)
     for graph in (fast, deployed(fast)):
@@ -193,7 +194,8 @@ def test_operators_that_a_layout_rules_out() -> None:
     with pytest.raises(Unsupported, match=r"'conv1d'.*time-features: transpose it to channels first"):
         capture(nn.Conv1d(20, 3, 2), (20, 6), "time-features")
     with pytest.raises(Unsupported, match=r"'linear'.*flatten it first"):
-        capture(nn.Linear(6, 2), (20, 6))
+        capture(nn.Linear(6, 2), (20, 6), "channels-length")
+    assert capture(nn.Linear(6, 2), (20, 6)).layout("input").name == "time-features"
     with pytest.raises(Unsupported, match=r"'mean'.*leaves one number for each sample"):
         capture(_Mean(), (20, 6))
     with pytest.raises(

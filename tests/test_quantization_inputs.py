@@ -74,7 +74,6 @@ def test_mse_equals_the_exact_rule(scale):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (lambda: torch.jit.trace(nn.Linear(4, 2), torch.zeros(1, 4)), r"network = 'a TorchScript module"),
         (lambda: np.zeros((3, 4)), r"network = 'numpy.ndarray': a torch.nn.Module or a captured graph"),
         (lambda: {"weight": torch.zeros(2, 4)}, r"network = 'dict': a torch.nn.Module"),
         (lambda: nn.Linear, r"network = 'the class Linear': an instance"),
@@ -96,7 +95,9 @@ def test_objects_that_are_not_networks_get_an_error(network, message):
     [
         (lambda: np.zeros((3, 4)), r"samples = 'a numpy array': .*torch\.from_numpy"),
         (lambda: DataLoader(TensorDataset(torch.zeros(3, 4))), r"'torch.DataLoader': .*of one batch"),
-        (lambda: [torch.zeros(4)], r"samples = 'list': a float torch tensor"),
+        (lambda: [torch.zeros(4)], r"samples = \(4,\): shape \(N, "),
+        (list, r"samples = 'list': a float torch tensor"),
+        (lambda: {"input": np.zeros((3, 4))}, r"samples = 'a numpy array'"),
         (lambda: torch.zeros(4), r"samples = \(4,\): shape \(N, "),
         (lambda: torch.zeros(3, 4, dtype=torch.uint8), r"samples = 'torch\.uint8': dense floats"),
     ],
@@ -120,7 +121,7 @@ def test_a_fault_inside_a_judging_stage_is_the_network_s(stage, monkeypatch):
             monkeypatch.setattr(sys.modules["sparsemod.graph.deployed"], "_fuse_activations", faulty)
             call = lambda: deployed(graph)
         case _:
-            monkeypatch.setattr(sys.modules["sparsemod.pruning.shrinking"], "capture", faulty)
+            monkeypatch.setattr(sys.modules["sparsemod.pruning.shrinking"], "capture_one", faulty)
             call = lambda: shrink(nn.Linear(4, 2), (4,))
     with pytest.raises(
         BuildError, match=rf"{stage} raised ZeroDivisionError: no such part \(test_quant\w+\.py, line \d+\)"

@@ -93,7 +93,15 @@ def test_the_report_is_what_was_computed_by_hand() -> None:
 
 def test_the_files_hold_the_same_numbers(tmp_path: Path) -> None:
     files = write_prunability(tmp_path, "digits <b>", ROWS)
-    assert set(files) == {"prunability.html", "prunability.csv", "curves.npz", "curves.pdf", "curves.svg"}
+    assert set(files) == {
+        "prunability.html",
+        "prunability.csv",
+        "layers.csv",
+        "damage.csv",
+        "curves.npz",
+        "curves.pdf",
+        "curves.svg",
+    }
     bests = prunability(series_of(ROWS))
     lines = list(csv.DictReader(io.StringIO(files["prunability.csv"].read_text())))
     assert len(lines) == len(bests) and prunability_csv(bests) == files["prunability.csv"].read_text()

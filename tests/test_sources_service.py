@@ -18,7 +18,7 @@ from support_serve import local_trials, serving, wait
 
 from service.client.client import Client
 from service.schemas.trials import TrialView
-from sparsemod.pipeline.local_run import Finished
+from sparsemod.pipeline.journal import Finished
 from sparsemod.records import TrialState
 
 pytestmark = pytest.mark.timeout(600)

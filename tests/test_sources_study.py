@@ -68,7 +68,7 @@ def walk(source: Source, batch: int = 1, broken: int | None = None) -> list[Obse
         assert found
         for item in found:
             index = len(seen)
-            state = TrialState.FAILED if index == broken else TrialState.COMPLETED
+            state = TrialState.FAILED if index == broken or item.error else TrialState.COMPLETED
             seen.append(Observation(index, item.candidate, state))
     return seen
 
@@ -109,11 +109,16 @@ def test_an_interrupted_study_goes_on_the_same_in_batches(mode: str) -> None:
     assert sorted(told(walk(source, batch=3)), key=str) != [] and len(walk(source, batch=3)) == len(whole)
 
 
-def test_networks_behind_a_failed_one_are_left_out_and_counted() -> None:
+def test_networks_behind_a_failed_one_fail_with_the_reason() -> None:
     source = study(mode="cascade")
-    seen = walk(source, broken=1)
-    assert len(seen) == 4
-    assert "1 cannot run" in str(source.done(seen))
+    whole, seen = walk(source), walk(source, broken=1)
+    assert [o.candidate for o in seen] == [o.candidate for o in whole], (
+        "the order does not depend on failures"
+    )
+    assert [o.state for o in seen].count(TrialState.FAILED) == 2
+    assert "2 of which failed" in str(source.done(seen))
+    behind = next(s for s in source.next(seen[:2], 1) if s.error)
+    assert behind.candidate.parent == 1 and "trial 1, from which this network starts" in str(behind.error)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +135,19 @@ def test_networks_behind_a_failed_one_are_left_out_and_counted() -> None:
         ({"methods": ["svd"], "retrain_iterations": 9}, r"source\.retrain_iterations = 9: -1, or 1 to 5"),
         ({"methods": ["svd"], "spacing": [{"type": "manual", "values": [1.5]}]}, r"above 0 and at most 1$"),
         ({"methods": ["svd", "svd"]}, r"each method once"),
+        (
+            {"methods": ["magnitude", "svd"], "mode": "cascade-rewind"},
+            r"source\.methods = 'svd': methods that keep the layers",
+        ),
+        (
+            {"methods": ["magnitude"], "mode": "cascade-rewind", "epochs": 2, "start_epoch": 3},
+            r"source\.start_epoch = 3: at most 2",
+        ),
+        ({"methods": ["svd"], "retraining": {"learning_rat": 1}}, r"source\.retraining\.learning_rat = 1"),
+        (
+            {"methods": ["svd"], "retraining": {"learning_rate": -1}},
+            r"source\.retraining\.learning_rate = -1",
+        ),
         ({"methods": ["svd"], "spacing": [{"type": "manual", "values": [0.2, 0.4]}]}, r"shares that fall"),
         ({"methods": ["svd"], "spacing": [{"type": "manual"}]}, r"manual needs values"),
         (
@@ -193,3 +211,45 @@ def test_a_study_runs_and_continues_on_this_machine(tmp_path: Path) -> None:
     again.run()
     assert [t.result.values() for t in again.trials] == [t.result.values() for t in run.trials]
     assert Problem.of(told_spec, tiny_data(told_spec).info).spec == told_spec
+
+
+def test_weights_and_learning_rate_are_rewound(tmp_path: Path) -> None:
+    told_spec = spec(
+        methods=["magnitude", "FilterThresNet"],
+        mode="cascade-rewind",
+        spacing=[{"type": "manual", "values": [0.7, 0.4]}],
+        epochs=2,
+        start_epoch=1,
+        retrain_epochs=1,
+        retraining={"learning_rate": 1e-30, "optimizer": {"name": "sgd", "momentum": 0.0}},
+    )
+    run = LocalRun(told_spec, tmp_path)
+    run.run()
+    assert [t.result.state for t in run.trials] == [TrialState.COMPLETED] * 5
+    kept = [t.record.artifact("rewind") for t in run.trials]
+    assert len({artifact.digest for artifact in kept if artifact}) == 1 and all(kept), (
+        "handed down the cascade"
+    )
+    early = load_file(run.artifact(kept[0].digest))  # type: ignore[union-attr]
+    trained = load_file(run.artifact(run.trials[0].record.artifact("weights").digest))  # type: ignore[union-attr]
+    name = next(n for n, t in trained.items() if t.dim() == 4)
+    assert not bool((early[name] == trained[name]).all())
+    for trial in run.trials[1:]:
+        after = load_file(run.artifact(trial.record.artifact("weights").digest))  # type: ignore[union-attr]
+        weights = [n for n, tensor in trained.items() if tensor.dim() > 1]
+        stay = {n: after[n] != 0 for n in weights}
+        assert 0 < sum(int(s.sum()) for s in stay.values()) < sum(s.numel() for s in stay.values())
+        # The learning rate is too small to change a weight: those that stay are the early ones.
+        assert all(bool((after[n][stay[n]] == early[n][stay[n]]).all()) for n in weights)
+
+
+@pytest.mark.parametrize(("start", "factor"), [(0, 1.0), (1, 0.75), (2, 0.25)])
+def test_retraining_continues_the_schedule(start: int, factor: float, tmp_path: Path) -> None:
+    """Half a cosine over start + epochs epochs: 1, 0.75 after a third, 0.5 after a half."""
+    settings = {"epochs": 1, "retrain_epochs": {0: 1, 1: 2, 2: 1}[start], "start_epoch": start}
+    run = LocalRun(
+        spec(methods=["magnitude"], spacing=[{"type": "manual", "values": [0.5]}], **settings), tmp_path
+    )
+    run.run()
+    rate = run.trials[1].result.curve[0].learning_rate
+    assert rate == pytest.approx(3e-3 * factor)

@@ -10,6 +10,8 @@ from sparsemod.spec.files import dump, load, loads, read
 from sparsemod.spec.plain import SpecFile
 
 WHOLE = """\
+[DEFAULT]
+train = True
 [experiment]
 name = cifar
 root = results/cifar   # where the files go
@@ -38,6 +40,8 @@ splitter = off
 device = stm32f446
 budgets = flash <= 64 KB, ram <= 32 KB
 seed = 9
+arc = False
+cuda_n = 1
 """
 
 
@@ -55,7 +59,8 @@ def test_every_key(tmp_path: Path) -> None:
     found = read(config(tmp_path, WHOLE))
     spec = found.spec
     assert found.root == Path("results/cifar")
-    assert found.debug
+    assert found.debug and not found.tests and found.test is None
+    assert found.device == "cuda:1"
     assert spec.name == "cifar"
     assert [
         (r.trials, r.epochs) for r in (spec.source.rounds.r1, spec.source.rounds.r2, spec.source.rounds.r3)
@@ -120,11 +125,16 @@ def test_keys_are_laid_over_an_included_spec(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "field", "allowed"),
     [
-        ("quant_scheme = dynamic", 3, "quant_scheme", "not supported yet"),
-        ("quant_scheme = both", 3, "quant_scheme", "not supported yet"),
         ("quant_scheme = int4", 3, "quant_scheme", "post"),
-        ("splitter = on", 3, "splitter", "not supported yet"),
-        ("splitter = maybe", 3, "splitter", "off"),
+        ("splitter = maybe", 3, "splitter", "on or off"),
+        ("objectives = [0, 4]", 3, "objectives", "[0, 1, 2, 3]"),
+        ("objectives = [1, 1]", 3, "objectives", "[0, 1, 2, 3]"),
+        ("cuda_n = gpu", 3, "cuda_n", "CUDA"),
+        ("arc = perhaps", 3, "arc", "on or off"),
+        ("[TEST]\nr1 = 3", 4, "r1", "known here: arm, epochs"),
+        ("[TEST]\narm = best", 4, "arm", "7_0"),
+        ("[TEST]\nepochs = 0", 4, "epochs", "at least 1"),
+        ("[TRAIN]\narm = 3", 4, "arm", "[TEST] only"),
         ("objectives = 5", 3, "objectives", "4 (+ latency)"),
         ("r1 = many", 3, "r1", "a whole number"),
         ("r1 = -1", 3, "r1 (source.rounds.r1.trials)", "greater than or equal to 0"),
@@ -134,7 +144,7 @@ def test_keys_are_laid_over_an_included_spec(tmp_path: Path) -> None:
         ("debug = perhaps", 3, "debug", "on or off"),
         ("pruning = 0.5", 3, "pruning", "on or off"),
         ("budgets = flash < 3", 3, "budgets.0", "METRIC <= VALUE"),
-        ("\n[x]\nrounds = 3", 5, "rounds", "known here: batch_size"),
+        ("\n[x]\nrounds = 3", 5, "rounds", "known here: arc, batch_size"),
         ("r1 = 1\n[two]\nR1 = 2", 5, "r1", "config.cfg:3"),
         ("r1 =", 3, "r1", "a value"),
         ("what is this", 3, "line", "key = value"),
@@ -149,9 +159,102 @@ def test_errors_name_line_key_value_and_what_is_allowed(
     assert caught.value.source == f"{tmp_path / 'config.cfg'}:{line}"
     assert caught.value.field == field
     assert allowed in caught.value.allowed
+    assert not caught.value.others, [str(other) for other in caught.value.others]
 
 
 @pytest.mark.parametrize(("text", "field"), [("network = cnn", "dataset"), ("dataset = digits", "network")])
 def test_settings_that_sparsemod_took_from_code_are_required(tmp_path: Path, text: str, field: str) -> None:
     with pytest.raises(InvalidSpec, match=rf"config\.cfg: {field} = None: is missing.*include"):
         load(config(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("post", "static"), ("dynamic", "dynamic"), ("both", "both"), ("none", "none")]
+)
+def test_schemes_have_names_of_their_own(tmp_path: Path, name: str, scheme: str) -> None:
+    assert small(tmp_path, f"quant_scheme = {name}").spec.quantization.scheme == scheme
+
+
+AS_THERE = """\
+[DEFAULT]
+train = True
+include = base.yaml
+
+[TRAIN]
+r1 = 2
+r2 = 3
+r3 = 4
+epochs1 = 1
+epochs2 = 2
+epochs3 = 3
+name = experiment_stages
+root = ./results
+objectives = [0,1,2,3]
+batch_size = 2
+debug = True
+flops = 80000000
+quant_scheme = post
+morphisms = True
+pruning = True
+splitter = False
+arc=False
+cuda_n=0
+
+[TEST]
+pruning = True
+splitter = False
+quant_scheme = post
+objectives = 4
+name = experiment_stages
+root = ./earlier/
+epochs = 15
+arm = 415
+"""
+
+
+def test_a_file_as_sparsemod_writes_it(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("dataset: {name: digits}\nnetwork: {family: cnn}\n")
+    found = read(config(tmp_path, AS_THERE))
+    assert found.root == Path("results")
+    assert found.spec.objectives == ("error", "model_size", "working_memory", "latency")
+    assert found.test is not None
+    assert (found.test.arm, found.test.epochs, found.test.seeds) == (415, 15, None)
+    assert found.test.folders == (Path("earlier/experiment_stages"), Path("earlier"))
+    found.test.check(found.spec)
+    assert read(config(tmp_path, AS_THERE.replace("train = True", "train = False"))).tests
+
+
+def test_default_is_shared_and_sections_take_precedence(tmp_path: Path) -> None:
+    text = "dataset = digits\nnetwork = cnn\n[DEFAULT]\nname = both\nroot = a\nr1 = 5\nepochs = 7\n[TRAIN]\nr1 = 6\n[TEST]\nroot = b\narm = 3_0\n"
+    found = read(config(tmp_path, text))
+    assert (found.spec.name, found.root, found.spec.source.rounds.r1.trials) == ("both", Path("a"), 6)
+    assert found.test is not None
+    assert (found.test.folders[0], found.test.arm, found.test.epochs) == (Path("b/both"), 3, 7)
+
+
+def test_the_test_must_describe_the_run(tmp_path: Path) -> None:
+    run = small(tmp_path, "quant_scheme = none\nobjectives = [0, 1]").spec
+    other = small(tmp_path, "[TEST]\nquant_scheme = post\npruning = on\nobjectives = 2\narm = 1").test
+    assert other is not None
+    with pytest.raises(
+        InvalidSpec, match=r"config\.cfg:4: quant_scheme = 'post': as in the run .* is none"
+    ) as caught:
+        other.check(run)
+    assert [(one.field, one.source) for one in caught.value.others] == [
+        ("pruning", f"{tmp_path / 'config.cfg'}:5")
+    ]
+
+
+def test_every_mistake_is_reported_with_its_line(tmp_path: Path) -> None:
+    text = (
+        "r1 = many\nepochs2 = 0\nwhat is this\nunknown = 3\n[TEST]\narm = best\nepochs = -1\nobjectives = 9"
+    )
+    with pytest.raises(InvalidSpec) as caught:
+        small(tmp_path, text)
+    found = [
+        (one.field.split(" ")[0], (one.source or "").rpartition(":")[2])
+        for one in (caught.value, *caught.value.others)
+    ]
+    assert found == [
+        ("r1", "3"), ("epochs2", "4"), ("line", "5"), ("unknown", "6"), ("arm", "8"), ("epochs", "9"), ("objectives", "10"),
+    ]  # fmt: skip

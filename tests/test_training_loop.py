@@ -267,3 +267,15 @@ def test_a_module_that_views_its_feature_maps_trains(channels: int, name: str | 
     assert equal(*results)
     # Which format suits was tried on a batch, and that left no trace.
     assert int(results[0].norm.num_batches_tracked) == 2 * outcome.best_epoch
+
+
+def test_a_hopeless_training_ends() -> None:
+    settings = PLAIN.model_copy(
+        update={"minimum_accuracy": ((1, 0.0), (2, 99.9), (4, 0.0)), "learning_rate": 1e-12}
+    )
+    outcome = train(small_cnn(), digits(), settings, epochs=6, seed=0)
+    assert len(outcome.curve) == 2 and outcome.early and outcome.best_epoch is not None
+    accuracy = 100 * (1 - outcome.curve[1].validation_error)
+    assert f"the accuracy after epoch 2 is {accuracy:.2f} %, the minimum 99.9 %" in outcome.notes[-1]
+    enough = PLAIN.model_copy(update={"minimum_accuracy": ((1, 0.0),)})
+    assert len(train(small_cnn(), digits(), enough, epochs=2, seed=0).curve) == 2

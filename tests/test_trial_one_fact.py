@@ -18,7 +18,7 @@ from service.store.progress import counts_query
 from service.store.tables import measurements, trials
 from sparsemod.delivery.needs import Need, fit
 from sparsemod.objectives import GrowingFront, Objectives
-from sparsemod.pipeline.local_run import Finished
+from sparsemod.pipeline.journal import Finished
 from sparsemod.records import (
     Candidate,
     FailureKind,

@@ -14,7 +14,7 @@ from support_trials import tiny_data, tiny_spec
 
 from service.client.client import Client
 from service.schemas.trials import ExperimentState, TrialView
-from sparsemod.pipeline.local_run import Finished
+from sparsemod.pipeline.journal import Finished
 from sparsemod.pipeline.trial import ParentWeights, evaluate
 from sparsemod.records import Artifact, CurvePoint, TrialState
 from sparsemod.spec.experiment import ExperimentSpec

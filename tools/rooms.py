@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.errors", "sparsemod.version"),
-    ("sparsemod.layouts", "sparsemod.scales"),
+    ("sparsemod.layouts", "sparsemod.scales", "sparsemod.sequences"),
     (
         "sparsemod.files",
         "sparsemod.patterns",
@@ -47,11 +47,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "sparsemod.substitutes",
     ),
     ("sparsemod.quantization",),
-    ("sparsemod.measure", "sparsemod.search"),
+    ("sparsemod.importing", "sparsemod.measure", "sparsemod.search"),
     ("sparsemod.export",),
     ("sparsemod.emulator",),
     ("sparsemod.calibration", "sparsemod.delivery"),
     ("sparsemod.pipeline",),
+    ("sparsemod.studies",),
     ("sparsemod.interactive",),
     ("sparsemod.__init__",),
     ("service.settings", "service.schemas"),

@@ -39,6 +39,13 @@ ImportOption = Annotated[
 AT_END = contextlib.ExitStack()
 """Resources to close when the command ends."""
 
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="torch device for training: cpu, cuda, cuda:1. Default: `cuda_n` of a config.cfg where torch has that device, else cpu.",
+    ),
+]
+
 IMPORTS_VARIABLE = "SPARSEMOD_IMPORTS"
 """Environment variable through which --import reaches child processes: module names, separated by commas."""
 

@@ -1,5 +1,6 @@
-"""`sparsemod compress`: prune a finished trial by several methods, and compare them on the device."""
+"""`sparsemod compress`: prune a finished trial or a trained model from a file by several methods, and compare them on the device."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from service.cli.common import (
 )
 from service.cli.folders import local_folder
 from service.cli.local import follow, one_thread
+from service.cli.model_search import model_search
 from service.client.lookup import which
 
 if TYPE_CHECKING:
@@ -27,9 +29,15 @@ if TYPE_CHECKING:
 
 def compress(
     experiment: Annotated[
-        str, typer.Argument(help="Id or name of an experiment on the server, or the folder of a local run.")
+        str,
+        typer.Argument(
+            help="Id or name of an experiment on the server, or the folder of a local run; or a model: a file .onnx, .tflite or .pt2, or MODULE:ATTRIBUTE.",
+            metavar="NETWORK",
+        ),
     ],
-    trial: Annotated[int, typer.Argument(help="The trial whose network to compress.", min=0)],
+    trial: Annotated[
+        int | None, typer.Argument(help="The trial of the experiment whose network to compress.", min=0)
+    ] = None,
     methods: Annotated[
         str,
         typer.Option(
@@ -37,18 +45,45 @@ def compress(
         ),
     ] = "magnitude,filters,alds",
     sparsity: Annotated[
-        str, typer.Option("--sparsity", help="Shares of the weights to remove, separated by commas.")
-    ] = "0.5,0.75,0.9",
+        str,
+        typer.Option(
+            "--sparsity",
+            help="Of a trial: shares of the weights to remove, separated by commas. Default: 0.5,0.75,0.9.",
+        ),
+    ] = "",
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs after each pruning. Default: the trial's.", min=1)
+        int | None,
+        typer.Option(help="Epochs after each pruning. Default: the trial's; 5 for a model.", min=1),
     ] = None,
-    repetitions: Annotated[int, typer.Option(help="Trainings of each, with different seeds.", min=1)] = 1,
+    repetitions: Annotated[
+        int, typer.Option(help="Of a trial: trainings of each, with different seeds.", min=1)
+    ] = 1,
     cascade: Annotated[
-        bool, typer.Option("--cascade", help="Prune each network further, instead of the trial's again.")
+        bool,
+        typer.Option(
+            "--cascade", help="Of a trial: prune each network further, instead of the trial's again."
+        ),
     ] = False,
     schedule: Annotated[
-        str, typer.Option(help="Pruning schedule by name. Default: everything before the first epoch.")
+        str,
+        typer.Option(
+            help="Of a trial: pruning schedule by name. Default: everything before the first epoch."
+        ),
     ] = "",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Of a model: samples as it reads them and their labels, .npz with x and y."),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option("--budget", help='Of a model: a limit such as "flash <= 64 KB"; repeatable.'),
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Of a model: number of networks to train.", min=2)] = 20,
+    target: Annotated[str, typer.Option(help="Of a model: the device to measure on.")] = "stm32f446",
+    submit: Annotated[
+        bool,
+        typer.Option("--submit", help="Of a model: upload it and let the server run the search."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -59,12 +94,27 @@ def compress(
     server: ServerOption = DEFAULT_SERVER,
     imports: ImportOption = None,
 ) -> None:
-    """Prune a finished trial by several methods and ratios; train, quantize and measure each result.
+    """Prune a trained network by several methods and ratios; train, quantize and measure each result.
+
+    Of a finished trial: a study that compares the methods at given ratios. Of a model from a file: a search for the
+    smallest error within the budgets, where every network starts from the model's weights.
 
     The results are a local run: `sparsemod run FOLDER` continues it, `sparsemod export FOLDER` writes its
     networks.
     """
     import_modules(imports)
+    of_trial = {
+        "--sparsity": sparsity, "--cascade": cascade, "--schedule": schedule, "--repetitions": repetitions > 1
+    }  # fmt: skip
+    of_model = {"--data": data, "--budget": budget, "--submit": submit}
+    if trial is None:
+        check_options(of_trial, "a trial of an experiment: EXPERIMENT TRIAL")
+        model_search(
+            experiment, data, budget or [], methods=_names(methods), trials=trials, epochs=epochs or 5, target=target,
+            out=out, device=device, server=server if submit else None,
+        )  # fmt: skip
+        return
+    check_options(of_model, "a model: a file, or MODULE:ATTRIBUTE")
     spec, view, files = _trial(experiment, trial, server)
     with console(stderr=True).status("loading torch and the data"):
         one_thread()
@@ -73,7 +123,7 @@ def compress(
         from sparsemod.training.process import require_device
 
         study = compression_spec(
-            spec, view, _names(methods), _numbers(sparsity), epochs=epochs, repetitions=repetitions,
+            spec, view, _names(methods), _numbers(sparsity or "0.5,0.75,0.9"), epochs=epochs, repetitions=repetitions,
             mode="cascade" if cascade else "retrain", schedule=schedule or None,
         )  # fmt: skip
         folder = out or Path("runs") / study.name.replace(" ", "-")
@@ -85,6 +135,15 @@ def compress(
 
     written = write_prunability(folder, study.name, [trial.record for trial in local.trials])
     typer.echo(f"report: {written['prunability.html']}")
+
+
+def check_options(given: "Mapping[str, object]", only: str) -> None:
+    """Raise InvalidInput for an option that has no effect here; it is for `only`."""
+    from sparsemod.errors import InvalidInput
+
+    for name, value in given.items():
+        if value:
+            raise InvalidInput(name, value if value is not True else "given", f"only for {only}")
 
 
 def _trial(

@@ -161,7 +161,7 @@ def _tested(
     spec: "ExperimentSpec", trial: "TrialRecord", epochs: int, seeds: int, device: str, *, imports: bool
 ) -> dict[str, Any]:
     """Return the test errors of a network over `seeds` trainings, with mean and standard error."""
-    from service.cli.local import summarize, test_once
+    from service.cli.testing import summarize, test_once
 
     results = [test_once(spec, trial, epochs, number, device, imports=imports) for number in range(seeds)]
     return {"epochs": epochs, "seeds": results, **summarize(results)}
@@ -173,38 +173,39 @@ def _table(
     from rich import box
     from rich.table import Table
 
-    from sparsemod.report.membership import NOISY
+    from sparsemod.report.membership import noisy
     from sparsemod.units import METRICS
 
+    metric = noisy(objectives)
     varied = varied_parameters([dict(member.parameters) for member in members])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("trial", "trainings", "on the front"):
         table.add_column(title, justify="right")
-    shown = list(dict.fromkeys((*objectives.names, *([NOISY] if NOISY in members[0].metrics else ()))))
+    shown = list(dict.fromkeys((*objectives.names, *([metric] if metric in members[0].metrics else ()))))
     for name in shown:
         table.add_column(METRICS[name].title, justify="right")
     if any(tested):
-        table.add_column("test error", justify="right")
+        table.add_column(f"test {METRICS[metric].title}", justify="right")
     for name in varied:
         table.add_column(name, justify="right")
     for member, result in zip(members, tested, strict=True):
         cells = [str(member.trials[0]), str(len(member.trials)), f"{100 * member.probability:.0f} %"]
         for name in shown:
             text = metric_text(name, member.metrics[name])
-            if name == NOISY and member.standard_error is not None:
+            if name == metric and member.standard_error is not None:
                 text += f" ± {metric_text(name, member.standard_error)}"
             cells.append(text)
         if any(tested):
-            cells.append("" if result is None else _with_error(result))
+            cells.append("" if result is None else _with_error(metric, result))
         cells += [str(member.parameters.get(name, "-")) for name in varied]
         table.add_row(*cells)
     return table
 
 
-def _with_error(result: dict[str, Any]) -> str:
-    text = metric_text("error", result["mean"])
+def _with_error(metric: str, result: dict[str, Any]) -> str:
+    text = metric_text(metric, result["mean"])
     error = result["standard_error"]
-    return text if error is None else f"{text} ± {metric_text('error', error)}"
+    return text if error is None else f"{text} ± {metric_text(metric, error)}"
 
 
 def _write(

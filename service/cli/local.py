@@ -1,4 +1,4 @@
-"""`sparsemod run`, `check`, `test`: commands for this machine, without a server."""
+"""`sparsemod run` and `check`: commands for this machine, without a server."""
 
 import sys
 import time
@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.common import (
-    DEFAULT_SERVER,
+    DeviceOption,
     ImportOption,
-    ServerOption,
     complain,
-    connect,
     console,
     counted,
     duration,
@@ -20,12 +18,10 @@ from service.cli.common import (
     metric_text,
 )
 from service.cli.folders import local_folder
-from service.client.lookup import which
 
 if TYPE_CHECKING:
-    from sparsemod.pipeline.local_run import Finished, LocalRun
-    from sparsemod.records import TrialRecord
-    from sparsemod.spec.experiment import ExperimentSpec
+    from sparsemod.pipeline.journal import Finished
+    from sparsemod.pipeline.local_run import LocalRun
 
 SpecArgument = Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")]
 
@@ -44,7 +40,14 @@ def run(
             "--out", "-o", help="Folder of results. Default: runs/NAME. An interrupted run in it continues."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="torch device for training: cpu, cuda, cuda:1.")] = "cpu",
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            help="For the folder of a run: keep only its first KEEP trials and continue after them. The others stay in trials.1.jsonl.",
+            min=0,
+        ),
+    ] = None,
+    device: DeviceOption = None,
     imports: ImportOption = None,
 ) -> None:
     """Run an experiment on this machine, one trial after the other, without a server."""
@@ -56,15 +59,24 @@ def run(
     stored_run = local_folder(str(spec)) if spec.is_dir() else None
     if stored_run is not None and out is not None and out.resolve() != spec.resolve():
         raise InvalidInput("--out", str(out), f"no value: the run in {spec} continues in its folder")
+    if keep is not None:
+        if stored_run is None:
+            raise InvalidInput("--keep", keep, "only with the folder of a run")
+        stored_run.keep(keep)
     file = read_local(spec) if stored_run is None else SpecFile(stored_run.spec)
+    if file.tests:
+        from service.cli.testing import test
+
+        test(str(spec), device=device)
+        return
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
     folder = folder if stored_run is None else stored_run.folder
     with file.locating(), console(stderr=True).status("loading torch and the data"):
         one_thread()
         from sparsemod.pipeline.local_run import LocalRun
-        from sparsemod.training.process import require_device
+        from sparsemod.training.process import chosen_device
 
-        local = LocalRun(file.spec, folder, device=require_device(device, "--device"))
+        local = LocalRun(file.spec, folder, device=chosen_device(device, file.device, "--device"))
     follow(local, file.debug)
 
 
@@ -76,11 +88,14 @@ def one_thread() -> None:
 
 
 def follow(local: "LocalRun", debug: bool) -> None:
-    """Run with a live display in a terminal, or one line per trial elsewhere; then print the front."""
+    """Run with a live display in a terminal, or one line per trial elsewhere; then print the front.
+
+    With `debug`, the traceback of each failed trial is printed to stderr; the search goes on.
+    """
     from rich.live import Live
 
     from service.cli.view import front_table, render
-    from sparsemod.errors import BuildError, EnvironmentFailure, SpaceEmpty
+    from sparsemod.errors import EnvironmentFailure, SpaceEmpty
 
     output = console()
     began = time.monotonic()
@@ -101,8 +116,7 @@ def follow(local: "LocalRun", debug: bool) -> None:
     def on_finished(trial: "Finished") -> None:
         failure = trial.result.failure
         if debug and failure is not None:
-            typer.echo(failure.detail, err=True)
-            raise BuildError(f"trial {trial.index}: {failure.message} with {trial.candidate.parameters}")
+            typer.echo(trial.failure_text, err=True)
         follower.finish()
         if live is None:
             print(_trial_line(trial, local.spec.objectives), flush=True)
@@ -280,107 +294,4 @@ def check(
         raise typer.Exit(2)
 
 
-def test(
-    experiment: Annotated[
-        str, typer.Argument(help="Id or name of an experiment on the server, or the folder of a local run.")
-    ],
-    trial: Annotated[int, typer.Argument(help="The trial whose network to retrain.", min=0)],
-    epochs: Annotated[
-        int | None, typer.Option(help="Epochs. Default: four times the trial's.", min=1)
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Number of trainings, each with a different seed.", min=1)] = 3,
-    device: Annotated[str, typer.Option(help="torch device for training: cpu, cuda, cuda:1.")] = "cpu",
-    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    server: ServerOption = DEFAULT_SERVER,
-    imports: ImportOption = None,
-) -> None:
-    """Test mode: retrain a trial's network for longer, with several seeds; report the error on the test split.
-
-    Do this once, for the network that you have chosen. Test results are biased once they influence a choice.
-    """
-    import json
-
-    from rich import box
-    from rich.table import Table
-
-    from sparsemod.training.process import require_device
-
-    import_modules(imports)
-    folder = local_folder(experiment)
-    view: TrialRecord
-    if folder is not None:
-        identity: int | str = str(folder.folder)
-        spec, view = folder.spec, folder.trial(trial)
-    else:
-        client = connect(server)
-        stored = client.experiment(which(client, experiment).id)
-        identity, spec, view = stored.id, stored.spec, client.trial(stored.id, trial)
-    longer = epochs or 4 * view.epochs
-    one_thread()
-    torch_device = require_device(device, "--device")
-    results = [
-        test_once(spec, view, longer, number, torch_device, imports=folder is not None)
-        for number in range(seeds)
-    ]
-    summary = summarize(results)
-    if json_output:
-        document = {
-            "experiment": identity,
-            "trial": trial,
-            "epochs": longer,
-            "parameters": view.candidate.parameters,
-            "seeds": results,
-            "summary": summary,
-        }
-        typer.echo(json.dumps(document, indent=1))
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("seed")
-    table.add_column("test error", justify="right")
-    table.add_column("validation error", justify="right")
-    for number, result in enumerate(results):
-        table.add_row(
-            str(number), metric_text("error", result["test"]), metric_text("error", result["validation"])
-        )
-    console().print(table)
-    mean, error = summary["mean"], summary["standard_error"]
-    spread = "" if error is None else f" ± {metric_text('error', error)} (standard error over {seeds} seeds)"
-    console().print(
-        f"test error of the integer network {metric_text('error', mean)}{spread}, {longer} epochs"
-    )
-
-
-def test_once(
-    spec: "ExperimentSpec", view: "TrialRecord", epochs: int, number: int, device: str, *, imports: bool
-) -> dict[str, float]:
-    """Retrain a trial's network with the seed of this number; return its seed, test and validation error.
-
-    Raises BuildError when the training has no result.
-    """
-    from sparsemod.data import load
-    from sparsemod.errors import BuildError
-    from sparsemod.pipeline.problem import trial_seed
-    from sparsemod.pipeline.trial import evaluate
-
-    # Use new seeds: the search has already seen the result of the trial's seed.
-    seed = trial_seed(view.seed, 1_000_000 + number)
-    result = evaluate(
-        spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset), device=device, mode="test", imports=imports,
-    )  # fmt: skip
-    tested = [item for item in result.measurements if item.metric == "error" and item.on_test]
-    if not tested:
-        reason = result.failure.message if result.failure else f"it ended as {result.state}"
-        raise BuildError(f"trial {view.index} has no test result: {reason}")
-    return {"seed": seed, "test": tested[0].value, "validation": result.values()["error"]}
-
-
-def summarize(results: list[dict[str, float]]) -> dict[str, float | None]:
-    """Return the mean test error and its standard error over the seeds (None for one seed)."""
-    import statistics
-
-    errors = [result["test"] for result in results]
-    spread = statistics.stdev(errors) / len(errors) ** 0.5 if len(errors) > 1 else None
-    return {"mean": statistics.fmean(errors), "standard_error": spread}
-
-
-COMMANDS = {"run": run, "check": check, "test": test}
+COMMANDS = {"run": run, "check": check}

@@ -153,6 +153,9 @@ def _serve_here(host: str, port: int, config: "Settings", store: "Store", root_p
     from service.cli.embedded import local_url
     from service.http.app import create_app
     from service.http.connections import MOST_CONNECTIONS, TimedProtocol
+    from sparsemod.importing.places import offer
+
+    offer(config.artifacts_dir)
 
     application = create_app(config, store=store)
     log = structlog.get_logger("server")

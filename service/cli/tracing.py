@@ -49,7 +49,9 @@ def trace(
     from sparsemod.units import METRICS
 
     chosen_device = None if predict else require_device(device, "--device")
-    problem = Problem.of(experiment, load(experiment.dataset, imports=True).info, imports=True)
+    problem = Problem.of(
+        experiment, load(experiment.dataset, targets=experiment.task.targets, imports=True).info, imports=True
+    )
     values = problem.space.complete({})
     settings = problem.training(values)
     if batch_size is not None:

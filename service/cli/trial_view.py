@@ -64,7 +64,7 @@ def _measurements(trial: TrialView) -> Table:
     table = _table("measured", "value", "split", "how", "target")
     table.columns[1].justify = "right"
     for item in trial.measurements:
-        shown_as = "error" if item.unit == "fraction" else item.metric
+        shown_as = "error" if item.unit == "fraction" else item.metric.removeprefix("float_")
         value = metric_text(shown_as, item.value)
         if item.standard_error is not None:
             value += f" ± {metric_text(shown_as, item.standard_error)}"

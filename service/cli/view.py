@@ -17,7 +17,7 @@ from rich.text import Text
 
 from service.cli.common import STATE_STYLES, duration, metric_text
 from sparsemod.records import NearMiss
-from sparsemod.units import METRICS
+from sparsemod.units import ERROR, METRICS, quality_among
 
 COUNTED = ("completed", "running", "queued", "infeasible", "failed", "stopped")
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -102,7 +102,10 @@ def render(snapshot: Snapshot, *, height: int = 40, width: int = 100) -> Rendera
     parts: list[RenderableType] = [_title(snapshot), Text(), _rounds(snapshot), Text(), _counts(snapshot)]
     used = 7 + len(snapshot.rounds)
     if snapshot.running:
-        parts += [Text(), running_table(snapshot.running)]
+        parts += [
+            Text(),
+            running_table(snapshot.running, quality_among((*snapshot.objectives, *snapshot.budgets))),
+        ]
         used += 3 + len(snapshot.running)
     room = max(3, height - used - 6)
     if snapshot.front:
@@ -199,12 +202,12 @@ def _counts(snapshot: Snapshot) -> Text:
     return text
 
 
-def running_table(running: Sequence[Running]) -> Table:
-    """Return a table of the running trials."""
+def running_table(running: Sequence[Running], metric: str = ERROR) -> Table:
+    """Return a table of the running trials; `metric` is that of the task."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for title in ("worker", "trial", "round", "epoch", ""):
         table.add_column(title, justify="right" if title in ("trial",) else "left")
-    table.add_column("error", justify="right")
+    table.add_column(METRICS[metric].title, justify="right")
     table.add_column("for", justify="right")
     for item in running:
         table.add_row(
@@ -213,7 +216,7 @@ def running_table(running: Sequence[Running]) -> Table:
             item.round,
             f"{item.epoch}/{item.epochs}",
             Text(bar(item.epoch, item.epochs, 10), style="cyan"),
-            metric_text("error", item.error),
+            metric_text(metric, item.error),
             duration(item.seconds),
         )
     return table

@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from service import errors as service_errors
 from service.client.credentials import authorization
 from service.client.exports import ExportCalls
+from service.client.models import ModelCalls
 from service.client.parsing import plain_json, valid_answer
 from service.client.views import ViewCalls, spec_body
 from service.schemas.audit import AuditEntry
@@ -62,7 +63,7 @@ def claim_body(worker: str, device: str, slots: int) -> dict[str, Any]:
     return {"worker": worker, "device": device, "slots": slots, "request": uuid.uuid4().hex}
 
 
-class Client(ExportCalls, ViewCalls):
+class Client(ExportCalls, ModelCalls, ViewCalls):
     """Thread-safe client of the server at `url`; `close` it, or use it in a `with` statement.
     `token` defaults to the environment's. Every method raises ServerUnavailable when the server does not answer
     after several tries, ServerError when the server failed, and otherwise the error of its answer: NotFound,
@@ -212,6 +213,10 @@ class Client(ExportCalls, ViewCalls):
         """Return the experiment as JSON for `ax.api.client.Client.load_from_json_file`."""
         content: dict[str, Any] = self._send("GET", f"/experiments/{experiment}/ax", timeout=600.0).json()
         return content
+
+    def delete_model(self, number: int) -> None:
+        """Delete an uploaded model that no experiment uses."""
+        self._send("DELETE", f"/models/{number}")
 
     # -- files ------------------------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ const LATER = {
   trial: () => import("./views/trial.js").then((module) => module.Trial),
   compare: () => import("./views/compare.js").then((module) => module.Compare),
   workers: () => import("./views/workers.js").then((module) => module.Workers),
+  models: () => import("./views/models.js").then((module) => module.Models),
+  model: () => import("./views/model.js").then((module) => module.Model),
   create: () => import("./views/create.js").then((module) => module.Create),
 };
 /** @type {import("./lib/ui.js").Signal<Record<string, any>>} */
@@ -36,6 +38,8 @@ function View() {
   if (path[0] === "new") return later("create");
   if (path[0] === "workers") return later("workers");
   if (path[0] === "compare") return later("compare");
+  if (path[0] === "models" && path.length === 1) return later("models");
+  if (path[0] === "models" && path.length === 2 && /^\d+$/.test(path[1])) return later("model", { id: Number(path[1]), key: path[1] });
   if (path[0] === "experiments" && /^\d+$/.test(path[1] ?? "")) {
     const id = Number(path[1]);
     if (path[2] === "trials" && /^\d+$/.test(path[3] ?? "")) {
@@ -74,6 +78,7 @@ function Header() {
     <nav aria-label="Main">
       <${Tab} to="#/" on=${first === "" || first === "experiments" || first === "new"}>Experiments<//>
       <${Tab} to="#/compare" on=${first === "compare"}>Compare<//>
+      <${Tab} to="#/models" on=${first === "models"}>Models<//>
       <${Tab} to="#/workers" on=${first === "workers"}>Workers<//>
     </nav>
     <span class="grow"></span>

@@ -18,7 +18,7 @@
   const experiment = [
     "vendor/echarts-6.1.0.mjs", "views/experiment.js", "lib/columns.js", "lib/selection.js", "lib/yaml.js", "parts/chart.js",
     "vendor/uplot-1.6.32.mjs", "views/experiment/history.js", "views/experiment/importance.js", "views/experiment/membership.js", "views/experiment/parallel.js", "views/experiment/repetitions.js",
-    "views/experiment/scatter.js", "views/experiment/selected.js", "views/experiment/spec.js", "views/experiment/timeline.js",
+    "views/experiment/scatter.js", "views/experiment/selected.js", "views/experiment/spec.js", "views/experiment/study.js", "views/experiment/timeline.js",
     "views/experiment/trials.js",
   ];
   const match = /^#\/experiments\/(\d+)(?:$|\?)/.exec(location.hash);

@@ -39,12 +39,14 @@ from service.http.routes import (
     importance,
     login,
     membership,
+    models,
     monitoring,
     overview,
     pareto,
     points,
     repetitions,
     stream,
+    study,
     timeline,
     trials,
     workers,
@@ -53,6 +55,7 @@ from service.http.watch import Watch
 from service.jobs.ax_snapshot import AxExport
 from service.jobs.computed_views import Computed
 from service.jobs.exports import Exports
+from service.jobs.models import ModelJobs
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
@@ -69,6 +72,10 @@ TAGS = [
         "name": "exports",
         "description": "Deployable files: C, ONNX, TensorFlow Lite. Each is checked against the integer network.",
     },
+    {
+        "name": "models",
+        "description": "Trained models from files: costs layer by layer, and searches that start from them.",
+    },
     {"name": "artifacts", "description": "Files, addressed by the SHA-256 digest of their content."},
     {"name": "workers", "description": "Endpoints for workers. A report must carry the attempt's token."},
     {"name": "logins", "description": "Tokens, and the dashboard's session."},
@@ -76,7 +83,7 @@ TAGS = [
 ]
 
 PARTS = (
-    experiments, stream, trials, points, timeline, graph, pareto, repetitions, membership, importance, exports, artifacts, workers, catalogue, login, health, monitoring, overview,
+    experiments, stream, trials, points, timeline, graph, pareto, repetitions, study, membership, importance, exports, models, artifacts, workers, catalogue, login, health, monitoring, overview,
 )  # fmt: skip
 """The modules of the endpoints."""
 
@@ -106,6 +113,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
         opened.lenient_until = opened.clock() + settings.lease_seconds
         housekeeping.start()
         app.state.exports.begin()
+        app.state.models.begin()
         try:
             yield
         finally:
@@ -114,6 +122,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
             app.state.ax.close()
             housekeeping.close()
             app.state.exports.close()
+            app.state.models.close()
             if close_store:
                 opened.close()
 
@@ -128,6 +137,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.files = ArtifactFiles(settings.artifacts_dir, settings.max_artifact_bytes)
     app.state.ax = AxExport(opened, settings)
     app.state.exports = Exports(opened, app.state.files, settings)
+    app.state.models = ModelJobs(opened, app.state.files, settings)
     app.state.feed = Feed(opened)
     app.state.readiness = Readiness(opened, app.state.files, settings)
     app.state.metrics = Metrics(opened, app.state.files.root)

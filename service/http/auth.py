@@ -46,7 +46,7 @@ HOW_TO = "`sparsemod token create NAME --scope write` on the server's machine cr
 class Rule:
     """Who may use an endpoint: everyone (`scopes` empty), or a token with one of `scopes`.
 
-    `owned`: only the experiment's owner or an admin. `bound`: only the token that claimed the attempt.
+    `owned`: only the owner of the experiment or the model, or an admin. `bound`: only the token that claimed the attempt.
     """
 
     scopes: frozenset[Scope] = frozenset()
@@ -80,6 +80,7 @@ RULES: dict[str, Rule] = {
     "GET /experiments/{experiment}/timeline": READ,
     "GET /experiments/{experiment}/importance": READ,
     "GET /experiments/{experiment}/repetitions": READ,
+    "GET /experiments/{experiment}/study": READ,
     "GET /experiments/{experiment}/membership": READ,
     "GET /experiments/{experiment}/ax": READ,
     "GET /experiments/{experiment}/trials": READ,
@@ -100,6 +101,11 @@ RULES: dict[str, Rule] = {
     "GET /artifacts/{digest}": FILES,
     "HEAD /artifacts/{digest}": FILES,
     "PUT /artifacts/{digest}": WORK,
+    "GET /models": READ,
+    "POST /models": WRITE,
+    "GET /models/{model}": READ,
+    "DELETE /models/{model}": OWN,
+    "POST /models/{model}/experiments": WRITE,
     "GET /catalogue": READ,
     "GET /workers": READ,
     "POST /workers/{name}/drain": ADMIN,
@@ -196,15 +202,17 @@ class Guard:
         return login
 
     def _check_ownership(self, rule: Rule, parameters: dict[str, Any], login: Login | None) -> None:
-        """Raise Forbidden unless the experiment or the attempt belongs to `login`."""
+        """Raise Forbidden unless the experiment, the model or the attempt belongs to `login`."""
         if login is None:
             return
         try:
             if rule.owned and Scope.ADMIN not in login.scopes:
-                number: int = parameters["experiment"]
-                owner = self._store.owner_of(number)
+                kind = "model" if "model" in parameters else "experiment"
+                owner_of = self._store.owner_of_model if kind == "model" else self._store.owner_of
+                number: int = parameters[kind]
+                owner = owner_of(number)
                 if owner not in (None, login.owner):
-                    raise Forbidden(f"experiment {number} belongs to {owner}")
+                    raise Forbidden(f"{kind} {number} belongs to {owner}")
             if rule.bound:
                 number = parameters["attempt"]
                 if self._store.login_of_attempt(number) not in (None, login.token):

@@ -17,6 +17,9 @@ SMALL_BYTES = 64 * 1024
 SPEC_BYTES = 1_000_000
 """Largest body with a spec; a spec is usually a page or two."""
 
+MODEL_BYTES = 64 * 1024**2
+"""Largest uploaded model: 64 MiB, more than any device here can hold."""
+
 SILENT_SECONDS = 30.0
 """How long a client may pause within a body."""
 
@@ -50,6 +53,8 @@ class BodyLimit:
         path = inner_path(scope)
         if scope["method"] == "PUT" and path.startswith("/artifacts/"):
             return self._artifact_limit, "the server's SPARSEMOD_MAX_ARTIFACT_BYTES", True
+        if scope["method"] == "POST" and path == "/models":
+            return min(MODEL_BYTES, self._artifact_limit), "the limit for models", True
         size, kind = SMALL_BYTES, "the limit for requests of this kind"
         if _SPECS.fullmatch(path):
             size, kind = SPEC_BYTES, "the limit for specs"

@@ -21,8 +21,8 @@ def check_spec(spec: ExperimentSpec) -> Problem | None:
     Return the problem, or None for a dataset whose shape is known only after loading: then the suggester
     checks the space. Raises UnknownName, InvalidSpec.
     """
-    info = declared(spec.dataset.name)
-    bind(DATASETS.get(spec.dataset.name, field="dataset.name"), spec.dataset)
+    info = declared(spec.dataset.name, spec.task.targets)
+    bind(DATASETS.get(spec.dataset.name, field="dataset.name"), spec.dataset, spec.task.targets)
     FAMILIES.get(spec.network.family, field="network.family")
     SOURCES.get(spec.source.name, field="source.name")
     check_known(spec.pipeline)
@@ -51,6 +51,12 @@ def check_places(spec: ExperimentSpec, folders: Iterable[Path]) -> None:
     places += [
         (f"dataset.options.{name}", value, base)
         for name, value in spec.dataset.options.items()
+        if isinstance(value, str)
+        and (value.startswith(("/", "~", "\\")) or ".." in Path(value).parts or "\x00" in value)
+    ]
+    places += [
+        (f"network.options.{name}", value, home)
+        for name, value in spec.network.options.items()
         if isinstance(value, str)
         and (value.startswith(("/", "~", "\\")) or ".." in Path(value).parts or "\x00" in value)
     ]

@@ -21,7 +21,10 @@ from sparsemod.spec.methods import Storage
 
 def _problem(task: dict[str, Any]) -> Problem:
     spec = ExperimentSpec.stored(task["spec"])
-    return Problem.of(spec, declared(spec.dataset.name) or load(spec.dataset).info)
+    return Problem.of(
+        spec,
+        declared(spec.dataset.name, spec.task.targets) or load(spec.dataset, targets=spec.task.targets).info,
+    )
 
 
 def graph(task: dict[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,41 @@ class RepetitionsView(View):
     metrics: dict[str, SpreadView]
 
 
+class StudyPointView(View):
+    """Networks of one method and sparsity ("none" and 0: the reference): their trials, and mean, least and most of the
+    error and the costs. `damage`: means of the metrics beyond the error. `layers`: the share of each layer that stays."""
+
+    method: str
+    sparsity: float
+    trials: tuple[int, ...]
+    mean: dict[str, float]
+    least: dict[str, float]
+    most: dict[str, float]
+    damage: dict[str, float]
+    layers: dict[str, float]
+
+
+class StudyBestView(View):
+    """The smallest networks of a method whose error is at most that of their reference plus `level`, one of each of `of`
+    series that has one. `removed`: metric -> share of the reference's cost."""
+
+    level: float
+    method: str
+    trials: tuple[int, ...]
+    of: int
+    error: float | None
+    costs: dict[str, float]
+    removed: dict[str, float]
+
+
+class StudyView(View):
+    """A study: the mean error of its references, its curves and its prunability."""
+
+    reference: float | None
+    points: tuple[StudyPointView, ...]
+    prunability: tuple[StudyBestView, ...]
+
+
 class FrontMemberView(View):
     """A candidate that may be on the front: means over its completed trials, the standard error of its mean error
     in the error's unit, and the probability that it is on the front."""

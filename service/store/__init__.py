@@ -6,7 +6,7 @@ expire.
 
 One module for each subject: experiments, trials, suggestions (the queue), attempts, reports and worker_views (workers),
 front (results), files, exports, series (data for the dashboard's plots), computed_views (results of long
-computations), deletion, logins, audit, figures (monitoring).
+computations), models (uploaded ones), deletion, logins, audit, figures (monitoring).
 """
 
 import time
@@ -33,6 +33,7 @@ from service.store.exports import ExportJob, ExportJobs
 from service.store.figures import Monitoring
 from service.store.files import Files
 from service.store.logins import Logins
+from service.store.models import Models
 from service.store.reports import RELEASED
 from service.store.series import Series
 from service.store.suggestions import SuggesterLease, Suggestions
@@ -57,6 +58,7 @@ class Store(
     ExportJobs,
     Series,
     ComputedViews,
+    Models,
     Deletion,
     Logins,
     Audit,

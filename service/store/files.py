@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from service.schemas.trials import ArtifactInfo
 from service.store.engine import Base
-from service.store.tables import artifacts, trial_artifacts, trials
+from service.store.tables import artifacts, models, trial_artifacts, trials
 from sparsemod.errors import NotFound
 
 STRAY_SECONDS = 86_400.0
@@ -19,7 +19,7 @@ STRAY_SECONDS = 86_400.0
 
 _BATCH = 200
 
-_REFERENCES = (trial_artifacts.c.digest, trials.c.checkpoint)
+_REFERENCES = (trial_artifacts.c.digest, trials.c.checkpoint, models.c.digest)
 
 
 class Files(Base):

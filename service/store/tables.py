@@ -308,6 +308,27 @@ deletions = sa.Table(
     sa.Column("time", sa.Double, nullable=False),
 )
 
+# Uploaded models: measured once, by the server process that holds the token.
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("id", Identity, primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("digest", sa.String(80), sa.ForeignKey("artifacts.digest"), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.String(200)),  # owner of the token that uploaded it; None without logins
+    sa.Column("device", sa.String(100), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("token", sa.String(64)),
+    sa.Column("expires_at", sa.Double),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("report", sa.JSON(none_as_null=True)),
+    sa.Column("failure", sa.Text),
+    sa.Index(None, "digest"),
+    sa.Index(None, "state"),
+)
+
 # Who changed what. No foreign key: the entries stay when the experiment or the token is deleted.
 audit = sa.Table(
     "audit",

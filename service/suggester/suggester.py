@@ -102,7 +102,7 @@ def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
     from sparsemod.pipeline.proposals import Proposer
 
     try:
-        data = load(spec.dataset, imports=False)
+        data = load(spec.dataset, targets=spec.task.targets, imports=False)
     except Exception as error:
         failure = data_failure(error)
         if failure is None:
@@ -337,6 +337,9 @@ def run_suggester(settings: Any, *, holder: str = "", ahead: int = 0) -> None:
         return
     import torch
 
+    from sparsemod.importing.places import offer
+
+    offer(settings.artifacts_dir)
     # The workers need the cores, and the models here are small.
     torch.set_num_threads(1)
     log.info("ready")

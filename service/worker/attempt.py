@@ -43,6 +43,7 @@ from service.worker.trial_log import TrialLog
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
+from sparsemod.spec.model_files import model_files
 
 if TYPE_CHECKING:
     from service.schemas.workers import Claim
@@ -154,16 +155,16 @@ class Attempt:
                 "parameters": claim.parent.parameters,
                 "epochs": claim.parent.epochs,
                 "weights": str(self._fetch(weights[0].digest)),
+                "rewind": [str(self._fetch(a.digest)) for a in claim.parent.artifacts if a.kind == "rewind"],
             }
+        for digest in model_files(claim.spec):
+            job["models"] = str(self._fetch(digest).parent)
         if claim.checkpoint is not None:
             job["checkpoint"] = str(self._fetch(claim.checkpoint))
         return job
 
     def _fetch(self, digest: str) -> Path:
-        """Return a local file with the content of `digest`, downloaded once per worker.
-
-        Raises NotFound, and ServerUnavailable when released.
-        """
+        """Return a local file with this content, downloaded once. Raises NotFound, ServerUnavailable."""
         path = self._settings.directory / "downloads" / digest.removeprefix("sha256:")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -105,15 +105,18 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
     Raises EnvironmentFailure when the spec or its data cannot be loaded on this machine.
     """
     from sparsemod.data import load
+    from sparsemod.importing.places import FOLDERS_VARIABLE
     from sparsemod.pipeline.environment import environment_failure
     from sparsemod.pipeline.problem import Problem
     from sparsemod.pipeline.trial import ParentWeights, evaluate
     from sparsemod.records import Candidate, TrialState
     from sparsemod.spec.experiment import ExperimentSpec
 
+    if "models" in job:
+        os.environ[FOLDERS_VARIABLE] = job["models"]  # this process evaluates this job alone
     spec = ExperimentSpec.stored(job["spec"])
     try:
-        data = load(spec.dataset)  # usually from the fork server's cache
+        data = load(spec.dataset, targets=spec.task.targets)  # usually from the fork server's cache
         Problem.of(spec, data.info)
     except Exception as error:
         # The candidate is not involved and the server accepted the same spec, so the cause is this machine.
@@ -125,6 +128,7 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
             parameters=job["parent"]["parameters"],
             state=Path(job["parent"]["weights"]).read_bytes(),
             epochs=job["parent"]["epochs"],
+            rewind=next((Path(path).read_bytes() for path in job["parent"].get("rewind", ())), None),
         )
     result = evaluate(
         spec,
@@ -296,7 +300,8 @@ class ForkServerLoop:
         from sparsemod.spec.experiment import ExperimentSpec
 
         try:
-            data = load(ExperimentSpec.stored(spec).dataset)
+            stored = ExperimentSpec.stored(spec)
+            data = load(stored.dataset, targets=stored.task.targets)
             for split in (data.train, data.validation):
                 split.tensors()
         except Exception:  # noqa: BLE001

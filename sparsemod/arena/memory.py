@@ -40,7 +40,10 @@ class Memory:
 
 MemoryRule = Callable[[Node, Tensors], Memory]
 
-MEMORY: Stage[MemoryRule] = Stage("the memory plan", builtin=(__name__, "sparsemod.arena.operator_memory"))
+MEMORY: Stage[MemoryRule] = Stage(
+    "the memory plan",
+    builtin=(__name__, "sparsemod.arena.operator_memory", "sparsemod.arena.recurrent_memory"),
+)
 """Memory rules by kind: (node, tensors) -> Memory."""
 
 

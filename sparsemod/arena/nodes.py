@@ -4,11 +4,13 @@ Tensors are stored channels last (see `sparsemod.layouts`). Therefore:
 
 - A view shares its input's memory where the bytes are the same. A flatten also shares it where the order does not matter to its
   readers: linear layers, whose weights are permuted to match (also behind activations). Elsewhere the view moves bytes.
+- Every output goes to the caller's memory; a later layer may read it there. An output that is a view of an input or of another output
+  is copied at the end.
 - The memory rule of a kind (`sparsemod.arena.memory`) gives the scratch of its kernel, and whether the kernel works in place. No
   kernel overwrites the network's input, but the input's bytes are free after its last reader.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsemod.arena.memory import MEMORY, Node
@@ -20,7 +22,8 @@ from sparsemod.layouts import Shape, Tensors
 class Layout:
     """The memory layout of a network.
 
-    `nodes`: the nodes whose kernels run. `buffer_of`: tensor -> buffer. `order_of`: vector that holds a flattened tensor's elements
+    `nodes`: the nodes whose kernels run. `outside`: buffer -> the output in whose memory it lies. `copied`: outputs that are copied at
+    the end, because their bytes are those of an input or of another output. `buffer_of`: tensor -> buffer. `order_of`: vector that holds a flattened tensor's elements
     channels last -> that tensor's image (channels, rows, columns). `problem`: the planner's problem, with one step per node of
     `nodes`, named by index."""
 
@@ -28,19 +31,23 @@ class Layout:
     buffer_of: Mapping[str, str]
     order_of: Mapping[str, Shape]
     problem: BufferProblem
+    outside: Mapping[str, str]
+    copied: tuple[str, ...]
 
 
-def layout(nodes: Sequence[Node], tensors: Tensors, source: str, result: str) -> Layout:
-    """Return the memory layout of a network with input `source` and output `result`, without the nodes that `result` does not need.
+def layout(
+    nodes: Sequence[Node], tensors: Tensors, sources: tuple[str, ...], results: tuple[str, ...]
+) -> Layout:
+    """Return the memory layout of a network with inputs `sources` and outputs `results`, without the nodes that no output needs.
 
     Raises Unsupported for a kind without a rule.
     """
-    useful = _useful(nodes, result)
-    buffer_of, step_nodes = {source: source}, []
+    useful = _useful(nodes, results)
+    buffer_of, step_nodes = {source: source for source in sources}, list[Node]()
     order_of: dict[str, Shape] = {}
     for node in useful:
         first = node.inputs[0]
-        if node.traits.view and (view := _view(node, useful, tensors, order_of, result)) is not None:
+        if node.traits.view and (view := _view(node, useful, tensors, order_of, results)) is not None:
             buffer_of[node.output] = buffer_of[first]
             if view:
                 order_of[node.output] = view
@@ -49,18 +56,24 @@ def layout(nodes: Sequence[Node], tensors: Tensors, source: str, result: str) ->
             order_of[node.output] = order_of[first]
         buffer_of[node.output] = node.output
         step_nodes.append(node)
-    outside = buffer_of[result]
-    steps = tuple(_step(i, n, tensors, buffer_of, outside) for i, n in enumerate(step_nodes))
+    outside: dict[str, str] = {}
+    for result in results:
+        if buffer_of[result] not in sources:
+            outside.setdefault(buffer_of[result], result)
+    copied = tuple(name for name in results if outside.get(buffer_of[name]) != name)
+    read = {buffer_of[name] for node in step_nodes for name in node.inputs}
+    steps = tuple(_step(i, n, tensors, buffer_of, outside, read) for i, n in enumerate(step_nodes))
     sizes = {
-        buffer_of[name]: tensors.elements(name)
+        buffer_of[name]: 0 if buffer_of[name] in outside else tensors.elements(name)
         for name in buffer_of
-        if buffer_of[name] != outside or outside == source
+        if buffer_of[name] not in outside or buffer_of[name] in read
     }
-    return Layout(tuple(step_nodes), buffer_of, order_of, BufferProblem(sizes, steps, source))
+    problem = BufferProblem(sizes, steps, sources)
+    return Layout(tuple(step_nodes), buffer_of, order_of, problem, outside, copied)
 
 
-def _useful(nodes: Sequence[Node], result: str) -> list[Node]:
-    tensors, useful = {result}, []
+def _useful(nodes: Sequence[Node], results: tuple[str, ...]) -> list[Node]:
+    tensors, useful = set(results), []
     for node in reversed(nodes):
         if node.output in tensors:
             useful.append(node)
@@ -69,7 +82,11 @@ def _useful(nodes: Sequence[Node], result: str) -> list[Node]:
 
 
 def _view(
-    node: Node, nodes: Sequence[Node], tensors: Tensors, order_of: Mapping[str, Shape], result: str
+    node: Node,
+    nodes: Sequence[Node],
+    tensors: Tensors,
+    order_of: Mapping[str, Shape],
+    results: tuple[str, ...],
 ) -> Shape | None:
     """Return () for a view in the usual order, the image for a vector that holds it channels last, and None for a node that is no view."""
     source, target = node.inputs[0], node.output
@@ -82,17 +99,17 @@ def _view(
     same = tensors.layout(source).channel == tensors.layout(target).channel == 0
     if same and tensors.image(source)[0] == tensors.image(target)[0]:
         return ()  # both channels last, with the same channels
-    return tensors.image(source) if _any_order(target, nodes, tensors, result) else None
+    return tensors.image(source) if _any_order(target, nodes, tensors, results) else None
 
 
-def _any_order(tensor: str, nodes: Sequence[Node], tensors: Tensors, result: str) -> bool:
+def _any_order(tensor: str, nodes: Sequence[Node], tensors: Tensors, results: tuple[str, ...]) -> bool:
     """Whether all readers of a vector accept its elements in any order."""
-    if tensor == result or len(tensors.shapes[tensor]) != 1:
+    if tensor in results or len(tensors.shapes[tensor]) != 1:
         return False
     readers = [node for node in nodes if tensor in node.inputs]
     return all(
         node.traits.any_order
-        or ((node.traits.view or _is_elementwise(node)) and _any_order(node.output, nodes, tensors, result))
+        or ((node.traits.view or _is_elementwise(node)) and _any_order(node.output, nodes, tensors, results))
         for node in readers
     )
 
@@ -102,8 +119,19 @@ def _is_elementwise(node: Node) -> bool:
     return node.traits.elementwise and node.traits.inputs == 1
 
 
-def _step(index: int, node: Node, tensors: Tensors, buffer_of: Mapping[str, str], outside: str) -> Step:
-    reads = tuple(buffer_of[name] for name in node.inputs)
-    writes = None if buffer_of[node.output] == outside else buffer_of[node.output]
+def _step(
+    index: int,
+    node: Node,
+    tensors: Tensors,
+    buffer_of: Mapping[str, str],
+    outside: Collection[str],
+    read: Collection[str],
+) -> Step:
+    """Return a step; a result in the caller's memory is a buffer only where a later step reads it."""
+    reads, made = tuple(buffer_of[name] for name in node.inputs), buffer_of[node.output]
+    writes = None if made in outside and made not in read else made
     needs = MEMORY.rule(node.kind, node.name)(node, tensors)
-    return Step(str(index), reads, writes, reads if needs.in_place else (), needs.scratch)
+    free = (
+        tuple(name for name in reads if name not in outside) if needs.in_place and made not in outside else ()
+    )
+    return Step(str(index), reads, writes, free, needs.scratch)

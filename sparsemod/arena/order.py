@@ -28,7 +28,7 @@ def best_order(problem: BufferProblem, states: int = STATES) -> tuple[tuple[int,
 
 def _lower_bound(problem: BufferProblem) -> int:
     """Return a lower bound of the peak: the bytes of the most demanding step."""
-    needs = [problem.sizes[problem.source]]
+    needs = [problem.given]
     everything = (1 << len(problem.steps)) - 1
     for index, step in enumerate(problem.steps):
         live = sum(problem.sizes[name] for name in set(step.reads)) + step.scratch
@@ -57,7 +57,7 @@ def _live_bytes(problem: BufferProblem, done: int, index: int, live: int) -> tup
 
 def _exact(problem: BufferProblem, limit: int) -> tuple[int, ...] | None:
     before, count = _dependencies(problem), len(problem.steps)
-    start = (problem.sizes[problem.source], 0, (), 0, problem.sizes[problem.source])
+    start = (problem.given, 0, (), 0, problem.given)
     queue: list[tuple[int, int, tuple[int, ...], int, int]] = [start]
     seen: set[int] = set()
     while queue:
@@ -85,7 +85,7 @@ def _exact(problem: BufferProblem, limit: int) -> tuple[int, ...] | None:
 
 def _beam(problem: BufferProblem) -> tuple[int, ...]:
     before, count = _dependencies(problem), len(problem.steps)
-    size = problem.sizes[problem.source]
+    size = problem.given
     level: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (size, size, ())}
     for _ in range(count):
         following: dict[int, tuple[int, int, tuple[int, ...]]] = {}

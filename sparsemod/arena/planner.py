@@ -35,7 +35,7 @@ def plan(problem: BufferProblem, states: int = STATES) -> BufferPlan:
     """Return the plan with the lowest peak that the order search finds (see `best_order`), with addresses."""
     order, exact = best_order(problem, states)
     moments = timeline(problem, order)
-    highest = max((m.bytes for m in moments), default=problem.sizes[problem.source])
+    highest = max((m.bytes for m in moments), default=problem.given)
     blocks = _blocks(problem, order)
     addresses = place(blocks, highest)
     scratches = {problem.steps[i].name for i in order if problem.steps[i].scratch}
@@ -62,8 +62,8 @@ def _blocks(problem: BufferProblem, order: tuple[int, ...]) -> list[Block]:
         readers = problem.readers(name)
         return max((place_of[i] for i in order if readers >> i & 1), default=first)
 
-    input_block = Block([problem.source], [(0, last(problem.source, 0), problem.sizes[problem.source])])
-    block_of, blocks, done = {problem.source: input_block}, [input_block], 0
+    blocks = [Block([name], [(0, last(name, 0), problem.sizes[name])]) for name in problem.sources]
+    block_of, done = dict(zip(problem.sources, blocks, strict=True)), 0
     for position, index in enumerate(order):
         step = problem.steps[index]
         if step.scratch:

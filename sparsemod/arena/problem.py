@@ -26,18 +26,19 @@ class Step:
 class BufferProblem:
     """A planning problem: `sizes` of all buffers in bytes, and `steps` in a valid order.
 
-    The buffer `source`, the network's input, exists before the first step. It is never overwritten while needed, nor reused in place.
+    The buffers `sources`, the network's inputs, exist before the first step. They are never overwritten while needed, nor reused in
+    place. A buffer of 0 bytes lies in the caller's memory.
 
     Raises InvalidInput when a step reads a buffer that no earlier step writes, or writes a buffer a second time.
     """
 
     sizes: Mapping[str, int]
     steps: tuple[Step, ...]
-    source: str
+    sources: tuple[str, ...]
     _masks: Mapping[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        available = {self.source}
+        available = set(self.sources)
         for step in self.steps:
             missing = [name for name in step.reads if name not in available]
             if missing or step.writes in available:
@@ -56,6 +57,11 @@ class BufferProblem:
                 masks[name] |= 1 << index
         object.__setattr__(self, "_masks", masks)
 
+    @property
+    def given(self) -> int:
+        """Return the bytes that are alive before the first step: those of the inputs."""
+        return sum(self.sizes[name] for name in self.sources)
+
     def readers(self, name: str) -> int:
         """Return the steps that read a buffer, as a bit mask."""
         return self._masks[name]
@@ -67,7 +73,7 @@ class BufferProblem:
             return None
         done |= 1 << index
         for name in step.in_place:
-            free = not self._masks[name] & ~done and name != self.source
+            free = not self._masks[name] & ~done and name not in self.sources
             if free and self.sizes[step.writes] <= self.sizes[name]:
                 return name
         return None
@@ -86,7 +92,7 @@ class Moment:
 def timeline(problem: BufferProblem, order: Sequence[int]) -> tuple[Moment, ...]:
     """Return one moment per step in this order; a buffer reused in place counts once."""
     moments, done = [], 0
-    alive = {problem.source}
+    alive = set(problem.sources)
     for index in order:
         step = problem.steps[index]
         reused = problem.reused_buffer(index, done)
@@ -102,4 +108,4 @@ def timeline(problem: BufferProblem, order: Sequence[int]) -> tuple[Moment, ...]
 
 def peak(problem: BufferProblem, order: Sequence[int]) -> int:
     """Return the largest number of bytes alive together, a lower bound of any arena in this order."""
-    return max((m.bytes for m in timeline(problem, order)), default=problem.sizes[problem.source])
+    return max((m.bytes for m in timeline(problem, order)), default=problem.given)

@@ -12,7 +12,7 @@ from sparsemod.files import fingerprint
 from sparsemod.targets import Calibration, OperatorModel
 from sparsemod.yaml_text import dump_yaml
 
-NETWORKS, HELD_OUT, SEED = 110, 40, 1
+NETWORKS, HELD_OUT, SEED = 180, 60, 1
 
 
 def calibrate(

@@ -1,4 +1,4 @@
-"""Random networks for calibration: a third from the families, a third with branches and pooling, a third with further operators."""
+"""Random networks for calibration: from the families, with branches and pooling, with further operators, and recurrent ones."""
 
 from collections.abc import Callable
 
@@ -7,12 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from sparsemod.calibration import operator_blocks
+from sparsemod.calibration.recurrent_networks import recurrent_network
 from sparsemod.errors import BuildError
 from sparsemod.networks.family import create_family
 from sparsemod.records import DataInfo
 
 SHAPES = ((1, 8, 8), (1, 14, 14), (3, 16, 16), (1, 28, 28), (3, 24, 24), (3, 32, 32), (2, 11, 17))
 MACS = (5_000, 1_500_000)
+_KINDS = (
+    "cnn", "cnn", "mlp", "free", "free", "free", "operators", "operators", "operators", "recurrent", "recurrent",
+)  # fmt: skip
 
 
 class Residual(nn.Module):
@@ -49,14 +53,15 @@ class Parallel(nn.Module):
 
 def random_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
     """Return (module with random weights, input shape)."""
-    kind = rng.choice(["cnn", "cnn", "mlp", "free", "free", "free", "operators", "operators", "operators"])
+    kind = rng.choice(_KINDS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
-        module, shape = (
-            _without_family(rng, kind == "operators")
-            if kind in ("free", "operators")
-            else _family(str(kind), rng)
-        )
+        if kind == "recurrent":
+            module, shape = recurrent_network(rng)
+        elif kind in ("free", "operators"):
+            module, shape = _without_family(rng, kind == "operators")
+        else:
+            module, shape = _family(str(kind), rng)
         _settle(module, rng)
     return module.eval(), shape
 

@@ -98,22 +98,51 @@ def _taken(rng: np.random.Generator, channels: int, size: list[int]) -> LayersCh
     return [padded, nn.MaxPool2d(2, 1)], channels, [s + 2 * around - 1 for s in size]
 
 
+def _normalized(rng: np.random.Generator, channels: int, size: list[int]) -> LayersChannelsSize:
+    """Groups of channels over all positions, or the channels of each position."""
+    groups, each = int(rng.integers(1, 5)), _wide(rng, 1, 9)
+    wide = groups * each
+    conv = nn.Conv2d(channels, wide, 1)
+    if rng.random() < 0.6:
+        return [conv, nn.GroupNorm(wide if rng.random() < 0.3 else groups, wide)], wide, size
+    norm = nn.LayerNorm(wide)
+    return [conv, Applied(lambda x, n: n(x.movedim(1, -1)).movedim(-1, 1), norm)], wide, size
+
+
+def _attended(rng: np.random.Generator, channels: int, size: list[int]) -> LayersChannelsSize:
+    """Attention of one or several heads over positions, of which at most 64 are left."""
+    heads, each = int(rng.integers(1, 4)), _wide(rng, 2, 9)
+    wide, side = heads * each, max(1, -(-max(size) // 8))
+    made = [-(-s // side) for s in size]
+
+    def attention(x: Tensor) -> Tensor:
+        split = x.flatten(2).unflatten(1, (heads, each)).transpose(2, 3)
+        return functional.scaled_dot_product_attention(split, split, split).transpose(2, 3).reshape(x.shape)
+
+    return [nn.Conv2d(channels, wide, 1, side), Applied(attention)], wide, made
+
+
 BLOCKS: tuple[Block, ...] = (
     _function, _function, _prelu, _excited, _excited, _combined, _combined, _shuffled, _resized, _resized, _resized, _resized, _taken, _taken,
+    _normalized, _normalized, _attended, _attended,
 )  # fmt: skip
 
 
 def ending(rng: np.random.Generator) -> list[nn.Module]:
-    """Return a last layer: softmax, vectors of length 1, or none."""
-    way = rng.integers(3)
+    """Return a last layer: softmax, its logarithm, vectors of length 1, or none."""
+    way = rng.integers(4)
     if way == 0:
         return [nn.Softmax(1)]
+    if way == 3:
+        return [nn.LogSoftmax(1)]
     return [Applied(lambda x: functional.normalize(x, dim=1))] if way == 1 else []
 
 
 def inner(rng: np.random.Generator) -> list[nn.Module]:
-    """Return softmax or vectors of length 1 at each position, or neither."""
-    way = rng.integers(4)
+    """Return softmax, its logarithm or vectors of length 1 at each position, once or twice, or none of them."""
+    way, count = rng.integers(5), int(rng.integers(1, 3))
     if way == 0:
-        return [nn.Softmax(1)]
-    return [Applied(lambda x: functional.normalize(x, dim=1))] if way == 1 else []
+        return [nn.Softmax(1) for _ in range(count)]
+    if way == 4:
+        return [nn.LogSoftmax(1) for _ in range(count)]
+    return [Applied(lambda x: functional.normalize(x, dim=1)) for _ in range(count)] if way == 1 else []

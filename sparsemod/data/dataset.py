@@ -1,7 +1,7 @@
 """Load the dataset of a spec as normalized, disjoint splits in memory."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.data.arrays import Arrays, Labels
-from sparsemod.data.normalization import Floats, Normalization, fit
+from sparsemod.data.normalization import Floats, Normalization, fit, valid_steps
 from sparsemod.data.places import data_root
 from sparsemod.data.source import DATASETS, bind
 from sparsemod.data.splits import grouped, stratified, subset
+from sparsemod.data.targets import NORMAL_NAMES, strata, without_anomalies
+from sparsemod.data.torch_sets import from_datasets
+from sparsemod.data.windows import Splitter, windowed_info
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.files import fingerprint
 from sparsemod.records import DataInfo
 from sparsemod.registry import summarize_error
+from sparsemod.spec.methods import Targets
 from sparsemod.spec.parts import DatasetSpec
 
 if TYPE_CHECKING:
@@ -30,7 +34,10 @@ _CACHED = 4  # datasets cached in this process; MNIST takes 190 MB, CIFAR-10 620
 class Split:
     """The samples of one split.
 
-    `x`: normalized float32 (N, *shape), images with channels last in memory; `y`: int64 labels (N,).
+    `x`: normalized float32 (N, *shape), images with channels last in memory. `y`: the targets. int64 (N,) classes, or 0
+    (normal) and 1 (anomalous); float32 (N, K) labels, 0 or 1, or values; int64 (N, H, W) a class for each position.
+    `lengths`: int64 (N,), the valid steps of sequences of different lengths; zeros follow them. `sequence`: int64
+    (N,), for windows of sequences: the index of each window's sequence, from 0 in ascending order.
 
     Trials share the arrays: do not write to them.
     """
@@ -38,9 +45,26 @@ class Split:
     name: str
     x: Floats
     y: Labels
+    lengths: NDArray[np.int64] | None = None
+    sequence: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def sequences(self) -> int:
+        """The number of sequences; without windows that of the samples."""
+        return len(self) if self.sequence is None else int(self.sequence[-1]) + 1
+
+    def first(self, count: int) -> "Split":
+        """Return the first `count` samples."""
+        lengths, sequence = (None if part is None else part[:count] for part in (self.lengths, self.sequence))
+        return Split(self.name, self.x[:count], self.y[:count], lengths, sequence)
+
+    def cut(self, splitter: Splitter, axis: int) -> "Split":
+        """Return the windows of the sequences, whose steps are in `axis` of `x`."""
+        x, lengths, sequence = splitter.cut(self.x, self.lengths, axis)
+        return Split(self.name, x, self.y[sequence], lengths, sequence)
 
     def tensors(self) -> "tuple[torch.Tensor, torch.Tensor]":
         """Return `x` and `y` as CPU tensors that share their memory."""
@@ -67,13 +91,42 @@ class Dataset:
     groups: dict[str, int] | None  # number of groups in each drawn split, None for data without groups
     _test_x: NDArray[Any] = field(repr=False)
     _test_y: Labels = field(repr=False)
+    _test_lengths: NDArray[np.int64] | None = field(repr=False, default=None)
+    _splitter: Splitter | None = None
+    _windowed: "OrderedDict[Splitter, Dataset]" = field(default_factory=OrderedDict, repr=False)
 
     def test_split(self) -> Split:
         """Return the test split, normalized with the training split's constants.
 
         Use it only for the final report of a chosen network, never to choose one.
         """
-        return Split("test", self.normalization.apply(self._test_x), self._test_y)
+        x = normalized(self.normalization, self._test_x, self._test_lengths, self.info)
+        test = Split("test", x, self._test_y, self._test_lengths)
+        return test if self._splitter is None else test.cut(self._splitter, self._step_axis)
+
+    @property
+    def _step_axis(self) -> int:
+        return 1 + self.info.axes.positions[0]
+
+    def windowed(self, splitter: Splitter) -> "Dataset":
+        """Return the dataset with its sequences cut into windows; the same splitter gives the same object.
+
+        Raises InvalidInput for samples that are no sequences.
+        """
+        if splitter not in self._windowed:
+            info, axis = windowed_info(self.info, splitter), self._step_axis
+            self._windowed[splitter] = replace(
+                self,
+                info=info,
+                train=self.train.cut(splitter, axis),
+                validation=self.validation.cut(splitter, axis),
+                _splitter=splitter,
+                _windowed=OrderedDict(),
+            )
+            while len(self._windowed) > _CACHED:
+                self._windowed.popitem(last=False)
+        self._windowed.move_to_end(splitter)
+        return self._windowed[splitter]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -81,24 +134,37 @@ class Dataset:
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self._test_y)}
 
 
+def normalized(
+    normalization: Normalization, x: NDArray[Any], lengths: NDArray[Any] | None, info: DataInfo
+) -> Floats:
+    """Return normalized samples; the steps behind `lengths` (N,) become 0."""
+    values = normalization.apply(x)
+    if lengths is not None:
+        axis = 1 + info.axes.positions[0]
+        steps = np.moveaxis(values, axis, 1)  # a view
+        steps[~valid_steps(lengths, steps.shape[1])] = 0.0
+    return values
+
+
 _cache: "OrderedDict[str, Dataset]" = OrderedDict()
 
 
-def load(spec: DatasetSpec, *, imports: bool = True) -> Dataset:
+def load(spec: DatasetSpec, *, targets: Targets = "classes", imports: bool = True) -> Dataset:
     """Load, split and normalize the dataset of `spec`. Equal specs in one process give the same object.
 
     The test split is the dataset's official test set, whole, or else a share `splits.test` of the samples.
     The validation split is the dataset's own, or else a share `splits.validation`. Drawn splits never divide
     a group. `limit` does not apply to splits that the dataset provides. Every dataset has the option
-    `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]) or "unit"
-    ([0, 1]). With `imports`, `spec.name` may be `module:attribute`.
+    `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]), "unit"
+    ([0, 1]) or "none". `targets` is what the task learns: classes and the two kinds of anomaly data give stratified splits, others
+    random ones; only normal samples are for training. A dataset function with a parameter `targets` gets it. With `imports`, `spec.name` may be `module:attribute`.
     Raises UnknownName, DataMissing, DigestMismatch, InvalidInput (fields named as in the spec).
     """
-    key = _key(spec)
+    key = f"{targets} {_key(spec)}"
     if key in _cache:
         _cache.move_to_end(key)
         return _cache[key]
-    loaded = _load(spec, imports)
+    loaded = _load(spec, targets, imports)
     _cache[key] = loaded
     while len(_cache) > _CACHED:
         _cache.popitem(last=False)
@@ -111,17 +177,20 @@ def _key(spec: DatasetSpec) -> str:
     if isinstance(path, str):
         # A user's file may change between calls; a published dataset does not.
         place = data_root(spec.root) / Path(path).expanduser()
-        stamp = str(place.stat().st_mtime_ns) if place.is_file() else ""
+        files = sorted(place.rglob("*")) if place.is_dir() else [place] if place.is_file() else []
+        stamp = fingerprint("\n".join(f"{file} {file.stat().st_mtime_ns}" for file in files))
     text = "\n".join([spec.model_dump_json(), str(data_root(spec.root).absolute()), stamp])
     return fingerprint(text)
 
 
-def _load(spec: DatasetSpec, imports: bool) -> Dataset:
+def _load(spec: DatasetSpec, targets: Targets, imports: bool) -> Dataset:
     source = DATASETS.get(spec.name, imports=imports, field="dataset.name")
     method = spec.options.get("normalization", "standard")
-    bound = bind(source, spec)
+    bound = bind(source, spec, targets)
     try:
-        arrays = source(*bound.args, **bound.kwargs)
+        arrays: Any = source(*bound.args, **bound.kwargs)
+        if isinstance(arrays, list | tuple):
+            arrays = from_datasets(arrays)
     except InvalidInput as error:
         # Errors from `Arrays` name a field of the arrays but not the dataset: add it.
         names_dataset = error.source is not None or error.field.startswith("dataset.")
@@ -134,17 +203,20 @@ def _load(spec: DatasetSpec, imports: bool) -> Dataset:
         ) from error
     if not isinstance(arrays, Arrays):
         raise InvalidInput(
-            "dataset.name", spec.name, f"must return sparsemod.data.Arrays, not {type(arrays).__name__}"
+            "dataset.name",
+            spec.name,
+            f"must return sparsemod.data.Arrays or a list of torch's data sets, not {type(arrays).__name__}",
         )
-    return _divide(spec, arrays, str(method))
+    return _divide(spec, arrays.meant_for(targets), str(method))
 
 
 def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
-    x, y, groups = arrays.x, arrays.y.astype(np.int64), arrays.groups
+    x, y, groups, lengths = arrays.x, arrays.y, arrays.groups, _whole(arrays.lengths)
+    kind = arrays.kind
     if spec.limit is not None and spec.limit < len(y):
-        chosen = subset(y, spec.limit, spec.splits.seed)
+        chosen = subset(strata(kind, y), spec.limit, spec.splits.seed)
         x, y = x[chosen], y[chosen]
-        groups = None if groups is None else groups[chosen]
+        groups, lengths = (None if part is None else part[chosen] for part in (groups, lengths))
     sizes: dict[str, float] = {}
     if arrays.val_x is None:
         sizes["validation"] = spec.splits.validation
@@ -152,31 +224,46 @@ def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
         sizes["test"] = spec.splits.test
     try:
         if groups is None:
-            parts = stratified(y, sizes, spec.splits.seed)
+            parts = stratified(strata(kind, y), sizes, spec.splits.seed)
         else:
-            parts = grouped(y, groups, sizes, spec.splits.seed)
+            parts = grouped(strata(kind, y), groups, sizes, spec.splits.seed)
     except InvalidInput as error:
         raise error.at("dataset") from None
+    if kind == "normal":
+        parts = without_anomalies(y, parts, move=groups is None)
+    info = DataInfo(
+        name=spec.name, shape=arrays.shape, classes=arrays.class_count, layout=arrays.layout or "", sequences=lengths is not None,
+        outputs=(arrays.class_count, *y.shape[1:]) if kind == "pixels" else (arrays.class_count,),
+    )  # fmt: skip
     train_x = x[parts["train"]]
-    normalization = fit(method, train_x, arrays.layout)
+    train_lengths = None if lengths is None else lengths[parts["train"]]
+    normalization = fit(method, train_x, arrays.layout, train_lengths)
 
     def part(
-        name: str, own_x: NDArray[Any] | None, own_y: NDArray[Any] | None
-    ) -> tuple[NDArray[Any], Labels]:
+        name: str, own_x: NDArray[Any] | None, own_y: NDArray[Any] | None, own_lengths: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], Labels, NDArray[np.int64] | None]:
         if own_x is None or own_y is None:
-            return x[parts[name]], y[parts[name]]
-        return own_x, own_y.astype(np.int64)
+            return x[parts[name]], y[parts[name]], None if lengths is None else lengths[parts[name]]
+        return own_x, own_y, _whole(own_lengths)
 
-    validation_x, validation_y = part("validation", arrays.val_x, arrays.val_y)
-    test_x, test_y = part("test", arrays.test_x, arrays.test_y)
+    validation_x, validation_y, validation_lengths = part(
+        "validation", arrays.val_x, arrays.val_y, arrays.val_lengths
+    )
+    test_x, test_y, test_lengths = part("test", arrays.test_x, arrays.test_y, arrays.test_lengths)
     return Dataset(
-        info=DataInfo(
-            name=spec.name, shape=arrays.shape, classes=arrays.class_count, layout=arrays.layout or ""
+        info=info,
+        train=Split(
+            "train", normalized(normalization, train_x, train_lengths, info), y[parts["train"]], train_lengths
         ),
-        train=Split("train", normalization.apply(train_x), y[parts["train"]]),
-        validation=Split("validation", normalization.apply(validation_x), validation_y),
+        validation=Split(
+            "validation",
+            normalized(normalization, validation_x, validation_lengths, info),
+            validation_y,
+            validation_lengths,
+        ),
         normalization=normalization,
-        names=arrays.names or tuple(str(label) for label in range(arrays.class_count)),
+        names=arrays.names
+        or (NORMAL_NAMES if kind == "normal" else tuple(str(label) for label in range(arrays.class_count))),
         official_test=arrays.test_x is not None,
         own_validation=arrays.val_x is not None,
         groups=None
@@ -188,4 +275,9 @@ def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
         },
         _test_x=test_x,
         _test_y=test_y,
+        _test_lengths=test_lengths,
     )
+
+
+def _whole(lengths: NDArray[Any] | None) -> NDArray[np.int64] | None:
+    return None if lengths is None else lengths.astype(np.int64)

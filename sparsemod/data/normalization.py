@@ -79,27 +79,46 @@ def _unit(x: NDArray[Any], axes: Axes) -> Constants:
     return low, high - low
 
 
+def _none(x: NDArray[Any], axes: Axes) -> Constants:
+    channels = np.empty([size for axis, size in enumerate(x.shape) if axis not in axes])
+    return np.zeros_like(channels), np.ones_like(channels)
+
+
 METHODS: dict[str, Callable[[NDArray[Any], Axes], Constants]] = {
     "standard": _standard,  # mean 0, standard deviation 1
     "symmetric": _symmetric,  # the training split's range becomes [-1, 1]
     "unit": _unit,  # the training split's range becomes [0, 1]
+    "none": _none,  # samples are as the network reads them
 }
 
 
-def fit(method: str, train: NDArray[Any], layout_name: str | None = None) -> Normalization:
-    """Compute the constants of `method` ("standard", "symmetric" or "unit") from training samples.
+def fit(
+    method: str, train: NDArray[Any], layout_name: str | None = None, lengths: NDArray[Any] | None = None
+) -> Normalization:
+    """Compute the constants of `method` ("standard", "symmetric", "unit" or "none") from training samples.
 
     A channel counts as constant when its range is within float32's resolution at its magnitude; it gets scale
     1 and its smallest value as offset. Networks read float32, so smaller differences are rounding errors for
-    any sample type. Raises UnknownName.
+    any sample type. `lengths` (N,): the valid steps of each sequence; others do not count. Raises UnknownName.
     """
     if method not in METHODS:
         raise UnknownName("dataset.options.normalization", method, METHODS)
     stated = None if layout_name == default_layout(train.shape[1:]) else layout_name
     # Reduce over samples and positions; the channels remain.
     axes = (0, *(axis + 1 for axis in layout(layout_name, train.shape[1:]).positions))
+    if lengths is not None:
+        # Valid steps as samples (steps, channels).
+        steps_first = np.moveaxis(train, axes[1], 1)
+        train, axes = steps_first[valid_steps(lengths, steps_first.shape[1])], (0,)
     offset, scale = METHODS[method](train, axes)
+    if method == "none":
+        return Normalization(method, tuple(offset.tolist()), tuple(scale.tolist()), stated)
     low, high = train.min(axis=axes).astype(np.float64), train.max(axis=axes).astype(np.float64)
     constant = high - low <= _RESOLUTION * np.maximum(np.abs(low), np.abs(high))
     offset, scale = np.where(constant, low, offset), np.where(constant, 1.0, scale)
     return Normalization(method, tuple(offset.tolist()), tuple(scale.tolist()), stated)
+
+
+def valid_steps(lengths: NDArray[Any], steps: int) -> NDArray[np.bool_]:
+    """Return which of `steps` steps are valid, (N, steps), for sequences with `lengths` (N,) valid steps."""
+    return np.asarray(np.arange(steps) < np.asarray(lengths)[:, None])

@@ -1,6 +1,8 @@
 """The registry of datasets.
 
-A dataset is a function `source(root, **options) -> Arrays`. `root` is the folder of all datasets, or None.
+A dataset is a function `source(root, **options) -> Arrays`. `root` is the folder of all datasets, or None. A
+function whose first parameter has a default, such as `prepare(folder="../data")`, gets options only. A function may
+also return a list of torch's data sets, see `sparsemod.data.torch_sets`.
 `options` are the keys of the spec's `dataset.options`; the function declares them as parameters.
 """
 
@@ -13,6 +15,7 @@ from sparsemod.data.arrays import Arrays
 from sparsemod.errors import InvalidInput
 from sparsemod.records import DataInfo
 from sparsemod.registry import Registry
+from sparsemod.spec.methods import Targets
 from sparsemod.spec.parts import DatasetSpec
 
 
@@ -53,30 +56,35 @@ def dataset(
     return register
 
 
-def bind(source: Callable[..., Arrays], spec: DatasetSpec) -> inspect.BoundArguments:
-    """Return the arguments of `source` for `spec`. Raises InvalidInput for undeclared or missing options."""
+def bind(
+    source: Callable[..., Arrays], spec: DatasetSpec, targets: Targets = "classes"
+) -> inspect.BoundArguments:
+    """Return the arguments of `source` for `spec`; a parameter `targets` gets what the task learns. Raises InvalidInput for undeclared or missing options."""
     options = {name: value for name, value in spec.options.items() if name != "normalization"}
     if not callable(source):
         raise InvalidInput("dataset.name", spec.name, "a function that returns sparsemod.data.Arrays")
     signature = inspect.signature(source)
+    if "targets" in signature.parameters:
+        options = {"targets": targets, **options}
     parameters = list(signature.parameters.values())
-    if not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
-        raise InvalidInput(
-            "dataset.name", spec.name, "a function whose first argument is the folder of all data, or None"
-        )
+    # A function without positional parameters, or whose first one has an option's name or a default, finds its files itself.
+    takes_root = any(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in parameters) or any(
+        p.kind == p.POSITIONAL_OR_KEYWORD for p in parameters[:1] if p.default is p.empty or p.name == "root"
+    )
+    root = (None if spec.root is None else Path(spec.root),) if takes_root else ()
     try:
-        return signature.bind(None if spec.root is None else Path(spec.root), **options)
+        return signature.bind(*root, **options)
     except TypeError as error:
-        known = [p.name for p in parameters[1:]]
+        known = [p.name for p in parameters[len(root) :]]
         raise InvalidInput(
             "dataset.options", options, f"{error}; {spec.name} takes {', '.join([*known, 'normalization'])}"
         ) from None
 
 
-def declared(name: str) -> DataInfo | None:
-    """Return the declared shape and classes of dataset `name`, None if it declares none.
+def declared(name: str, targets: Targets = "classes") -> DataInfo | None:
+    """Return the declared shape and classes of dataset `name`, None if it declares none or the task has other targets.
 
     Raises UnknownName for the field `dataset.name`.
     """
     DATASETS.get(name, field="dataset.name")
-    return _DECLARED.get(name)
+    return _DECLARED.get(name) if targets == "classes" else None

@@ -9,7 +9,7 @@ from sparsemod.export.report import ExportReport, Verification
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.records import Measurement, Value
 from sparsemod.templates import render_optional
-from sparsemod.units import METRICS
+from sparsemod.units import ERROR, METRICS, TRAINED
 
 
 def compose(
@@ -57,7 +57,10 @@ def _tiles(
 ) -> tuple[tuple[str, str, str], ...]:
     tiles = []
     for split in ("test", "validation"):
-        errors = [m for m in measurements if m.metric == "error" and m.split == split]
+        measured = [m for m in measurements if m.metric in TRAINED and m.split == split]
+        if measured and measured[0].metric != ERROR:
+            tiles.append((f"{_title(measured[0])}, int8", _value(measured[0]), split))
+        errors = [m for m in measured if m.metric == ERROR]
         if errors:
             spread = (
                 f" ± {100 * errors[0].standard_error:.2f}" if errors[0].standard_error is not None else ""
@@ -180,6 +183,16 @@ def _memory_words(arena: ArenaPlan) -> str:
     return f"The arena of the C code has {arena.size:,} B{lost}; {order}. Hatched: scratch of one layer."
 
 
+_NAMED = {"values": "Values", "labels": "Labels"}
+_MEANING = {
+    "values": "In C, NAME_predict gives the values in the units of the training data.",
+    "labels": "In C, NAME_classify tells which labels hold: those with an output above 0.",
+    "pixels": "In C, NAME_classify gives the class of each position.",
+    "normal": "In C, NAME_score gives the mean squared difference of the normalized sample and the output for it.",
+}
+"""What the C code makes of the outputs, by the kind of the network."""
+
+
 def _input_words(network: IntegerNetwork) -> str:
     normalization = network.normalization
     words = (
@@ -189,7 +202,12 @@ def _input_words(network: IntegerNetwork) -> str:
     )
     if network.classes:
         names = ", ".join(f"{index} {name}" for index, name in enumerate(network.classes))
-        words += f" Classes: {names}."
+        words += f" {_NAMED.get(network.kind, 'Classes')}: {names}."
+    if network.kind in _MEANING:
+        words += f" {_MEANING[network.kind]}"
+    threshold = None if network.decoding is None else network.decoding.threshold
+    if threshold is not None:
+        words += f" A score above {threshold:.6g} is an anomaly."
     return words
 
 
@@ -252,7 +270,7 @@ def _parameters(parameters: Mapping[str, Value]) -> Table:
 
 def _usage(network: IntegerNetwork, format_name: str, name: str) -> str:
     """Return the instructions for a format's files; "" for a format without the template usage-FORMAT.txt."""
-    input_info, output_info = network.tensors[network.input], network.tensors[network.output]
+    input_info = network.tensors[network.input]
     return render_optional(
         "sparsemod.delivery",
         f"usage-{format_name}.txt",
@@ -262,7 +280,7 @@ def _usage(network: IntegerNetwork, format_name: str, name: str) -> str:
         scale=input_info.scale,
         zero_point=input_info.zero_point,
         raw=network.normalization is not None,
-        scores=len(output_info.shape) == 1 and output_info.shape[0] > 1,
+        kind=network.kind,
     )
 
 

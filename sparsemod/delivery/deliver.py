@@ -37,7 +37,7 @@ class Delivered(Record):
 
 @dataclass(frozen=True)
 class Subject:
-    """The network to deliver, with its metadata. `samples` and `labels`: validation data to verify the files, described by `data`."""
+    """The network to deliver, with its metadata. `samples`, `labels` and `lengths`: validation data to verify the files, described by `data`."""
 
     network: IntegerNetwork
     title: str
@@ -46,6 +46,7 @@ class Subject:
     measurements: Sequence[Measurement] = ()
     samples: Any = None
     labels: Any = None
+    lengths: Any = None
     data: str = "validation samples"
     note: str = ""
 
@@ -57,7 +58,7 @@ class Subject:
 
         integer_network = IntegerNetwork.from_bytes(network)
         try:
-            data = load(spec.dataset)
+            data = load(spec.dataset, targets=spec.task.targets)
             split = data.validation
         except (DataMissing, UnknownName) as error:
             note = f"The files were checked on random inputs only: {error}"
@@ -66,7 +67,15 @@ class Subject:
             # Networks of earlier releases lack it; recomputing it from their data gives the same constants.
             integer_network = described(integer_network, data)
         words = f"the {len(split)} validation samples of {spec.dataset.name}"
-        return cls(integer_network, title, samples=split.x, labels=split.y, data=words, **facts)
+        return cls(
+            integer_network,
+            title,
+            samples=split.x,
+            labels=split.y,
+            lengths=split.lengths,
+            data=words,
+            **facts,
+        )
 
 
 def deliver(
@@ -107,6 +116,8 @@ def deliver(
 
 def _one(subject: Subject, folder: Path, format_name: str, fit: Fit, name: str) -> ExportReport:
     options: dict[str, Any] = {"samples": subject.samples, "labels": subject.labels, "data": subject.data}
+    if subject.network.uses_lengths:
+        options["lengths"] = subject.lengths
     try:
         if EXPORTERS.get(format_name).checks_fit:
             check_fit(fit)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sparsemod.emulator.build import MARK_BYTES, link, prepared
 from sparsemod.emulator.elf import section_sizes
 from sparsemod.emulator.machines import STACK, Machine, machine
-from sparsemod.emulator.program import Program, many, program
+from sparsemod.emulator.program import Program, flat_inputs, many, program
 from sparsemod.emulator.toolchain import call, require, versions
 from sparsemod.errors import DoesNotFit, EmulationError, InvalidInput
 from sparsemod.files import scratch
@@ -42,7 +42,8 @@ _MARKS = 1000
 
 @dataclass(frozen=True)
 class Emulation:
-    """Measurements of one network on one core: bytes, instructions per inference, outputs (N, *output shape).
+    """Measurements of one network on one core: bytes, instructions per inference, `outputs` (N, *output shape) of the first
+    output, and those of all outputs as `named`.
 
     `per_layer` maps layers to instructions, in order of execution; the rest of `instructions` is the return
     from the network. `seconds` is the wall time of `compile` and `run` on this machine.
@@ -61,6 +62,7 @@ class Emulation:
     qemu: str
     flags: tuple[str, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    named: Mapping[str, Int8] = field(default_factory=dict)
 
     @property
     def ram(self) -> int:
@@ -87,39 +89,62 @@ class Emulator:
         self.core, self.cache, self.timeout = core, cache, timeout
         require(core)
 
-    def measure(self, network: "IntegerNetwork", images: Int8 | None = None) -> Emulation:
+    def measure(
+        self, network: "IntegerNetwork", images: Int8 | Mapping[str, Int8] | None = None, lengths: Any = None
+    ) -> Emulation:
         """Compile, run and measure.
 
-        `images`: at least one int8 input (N, *input shape); default: one input of zeros.
+        `images`: at least one int8 input (N, *input shape), for several inputs by name; default: one input of zeros. `lengths` (N,): see
+        IntegerNetwork.run.
 
         Stack and instructions are measured on the first image. Raises Unsupported for a layer without a C
         kernel, DoesNotFit (region and bytes over), EmulationError for a crash or a timeout.
         """
-        shape, source = network.input_shape, network.tensors[network.input]
-        inputs = np.zeros((1, *shape), np.int8) if images is None else images
-        if inputs.dtype != np.int8 or inputs.shape[1:] != shape or not len(inputs):
-            raise InvalidInput(
-                "images",
-                (str(inputs.dtype), inputs.shape),
-                f"int8 of shape (N, {', '.join(map(str, shape))})",
-            )
-        emulation = self.run(program(network), source.to_memory(inputs).reshape(len(inputs), -1))
-        outputs = network.tensors[network.output].from_memory(emulation.outputs)
-        return Emulation(**{**vars(emulation), "outputs": outputs})
+        from sparsemod.quantization.packing import unpacked
 
-    def outputs(self, cases: "Sequence[tuple[IntegerNetwork, Int8]]") -> list[Int8]:
+        if images is None:
+            inputs = {name: np.zeros((1, *network.tensors[name].shape), np.int8) for name in network.inputs}
+        else:
+            inputs = dict(images) if isinstance(images, Mapping) else {network.input: images}
+        for name, values in inputs.items():
+            shape = network.tensors[name].shape if name in network.inputs else None
+            if values.dtype != np.int8 or values.shape[1:] != shape or not len(values):
+                wanted = ", ".join(map(str, network.tensors[network.input].shape if shape is None else shape))
+                raise InvalidInput(
+                    "images", (str(values.dtype), values.shape), f"int8 of shape (N, {wanted})"
+                )
+        emulation = self.run(program(network), flat_inputs(network, inputs, lengths))
+        named = unpacked(network, emulation.outputs)
+        first = next(iter(named.values()))
+        return Emulation(**{**vars(emulation), "outputs": first, "named": named})
+
+    def outputs(
+        self, cases: "Sequence[tuple[IntegerNetwork, Int8] | tuple[IntegerNetwork, Int8, Any]]"
+    ) -> list[Int8]:
         """Run many (network, int8 images) in one start of QEMU; return the outputs (N, *output shape) of each.
+
+        A case may also have the lengths (N,).
 
         Raises the same errors as `measure`.
         """
+        named = self.outputs_named([(case[0], {case[0].input: case[1]}, *case[2:]) for case in cases])
+        return [next(iter(each.values())) for each in named]
+
+    def outputs_named(
+        self,
+        cases: "Sequence[tuple[IntegerNetwork, Mapping[str, Int8]] | tuple[IntegerNetwork, Mapping[str, Int8], Any]]",
+    ) -> list[dict[str, Int8]]:
+        """As `outputs`, with inputs and outputs by name."""
+        from sparsemod.quantization.packing import unpacked
+
         if not cases:
             return []
         source, images, places = many(cases)
         outputs = self.run(source, images, marks=False).outputs
         results = []
-        for (network, inputs), (start, size) in zip(cases, places, strict=True):
-            stored = outputs[start : start + len(inputs), :size]
-            results.append(network.tensors[network.output].from_memory(stored))
+        for (network, inputs, *_), (start, size) in zip(cases, places, strict=True):
+            count = len(next(iter(inputs.values())))
+            results.append(unpacked(network, outputs[start : start + count, :size]))
         return results
 
     def run(self, program: Program, images: Int8, *, marks: bool = True) -> Emulation:

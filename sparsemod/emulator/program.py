@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,29 @@ class Program:
     constants: int = 0
 
 
+_LENGTH = 4
+"""Bytes before a sample that hold its number of valid steps, for a network that uses it."""
+
+_READ = "(uint8_t)input[0] | (uint8_t)input[1] << 8"
+
+
+def _head(network: "IntegerNetwork") -> int:
+    """Return the bytes before a sample."""
+    return _LENGTH if network.uses_lengths else 0
+
+
+def flat_inputs(network: "IntegerNetwork", inputs: Mapping[str, Int8], lengths: Any = None) -> Int8:
+    """Return the samples as the program reads them: (N, bytes of all inputs), each after its length if the network uses lengths."""
+    from sparsemod.quantization.packing import packed
+
+    flat = packed(network, inputs)
+    steps = network.checked_lengths(len(flat), lengths)
+    if steps is None:
+        return flat
+    stored = steps.astype("<i4").view(np.int8).reshape(len(flat), _LENGTH)
+    return np.concatenate([stored, flat], axis=1)
+
+
 def program(network: "IntegerNetwork") -> Program:
     """Generate the C project, with its kernels separate.
 
@@ -38,35 +61,66 @@ def program(network: "IntegerNetwork") -> Program:
     """
     from sparsemod.export.c import generate, kernel_sources
 
-    project = generate(network, name="network")
+    wrapped = network.several or network.uses_lengths
+    project = generate(network, name=_MODEL if wrapped else "network")
+    own = dict(project.assembled())
+    if wrapped:
+        own["network.c"] = f'#include "{_MODEL}.h"\n{_entry("network_run")}{_call(_MODEL, network)}'
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     return Program(
         kernels=kernels,
-        network=project.assembled(),
+        network=own,
         layers=tuple(layer.name for layer in project.layers),
         constants=project.data_bytes,
-        inputs=int(np.prod(network.input_shape)),
-        outputs=int(np.prod(network.tensors[network.output].shape)),
+        inputs=_head(network) + sum(network.tensors[name].elements for name in network.inputs),
+        outputs=_output_size(network),
         arena=project.arena.size,
     )
 
 
+_MODEL = "model"
+"""The name of a network with lengths or with several inputs or outputs; `network_run` calls it with pointers into one input and one output."""
+
+
+def _output_size(network: "IntegerNetwork") -> int:
+    return sum(network.tensors[name].elements for name in network.outputs.values())
+
+
+def _entry(name: str) -> str:
+    """Return the head of a function with one input, in which all inputs follow each other, and one output of that kind."""
+    declared = "" if name != "network_run" else f"void {name}(const int8_t *input, int8_t *output);\n"
+    return f"{declared}void {name}(const int8_t *input, int8_t *output)\n"
+
+
+def _call(name: str, network: "IntegerNetwork") -> str:
+    """Return the body of that function: a call of the model `name`."""
+    pointers, start = [], _head(network)
+    for tensor in network.inputs:
+        pointers.append(f"input + {start}")
+        start += network.tensors[tensor].elements
+    if network.uses_lengths:
+        pointers.append(_READ)
+    start = 0
+    for tensor in network.outputs.values():
+        pointers.append(f"output + {start}")
+        start += network.tensors[tensor].elements
+    return f"{{\n    {name}_run({', '.join(pointers)});\n}}\n"
+
+
 def many(
-    cases: "Sequence[tuple[IntegerNetwork, Int8]]",
+    cases: "Sequence[tuple[IntegerNetwork, Mapping[str, Int8]] | tuple[IntegerNetwork, Mapping[str, Int8], Any]]",
 ) -> tuple[Program, Int8, list[tuple[int, int]]]:
-    """Combine several networks in one program; the first two bytes of an input select the network.
+    """Combine several networks, each with its inputs by name, in one program; the first two bytes of an input select the network.
 
     Also returns the inputs of all networks, padded to one size, and for each network (index of its first
     input, its output size).
     """
     from sparsemod.export.c import generate, kernel_sources
 
-    projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
+    projects = [generate(case[0], name=f"net{index}") for index, case in enumerate(cases)]
     own = {path: content for project in projects for path, content in project.assembled().items()}
-    flat = [
-        network.tensors[network.input].to_memory(images).reshape(len(images), -1) for network, images in cases
-    ]
-    sizes = [int(np.prod(network.tensors[network.output].shape)) for network, _ in cases]
+    flat = [flat_inputs(*case) for case in cases]
+    sizes = [_output_size(case[0]) for case in cases]
     inputs = 4 + max(images.shape[1] for images in flat)
     rows: list[Int8] = []
     places: list[tuple[int, int]] = []
@@ -77,9 +131,14 @@ def many(
         places.append((sum(len(row) for row in rows), sizes[index]))
         rows.append(padded)
     includes = "".join(f'#include "net{index}.h"\n' for index in range(len(cases)))
-    table = ", ".join(f"net{index}_run" for index in range(len(cases)))
+    entries = [f"net{index}_entry" for index in range(len(cases))]
+    table = ", ".join(entries)
+    whole = "".join(
+        f"static {_entry(name)}{_call(f'net{index}', case[0])}"
+        for index, (name, case) in enumerate(zip(entries, cases, strict=True))
+    )
     own["network.c"] = (
-        f"#include <stdint.h>\n{includes}"
+        f"#include <stdint.h>\n{includes}{whole}"
         f"static void (*const table[])(const int8_t *, int8_t *) = {{{table}}};\n"
         "void network_run(const int8_t *input, int8_t *output);\n"
         "void network_run(const int8_t *input, int8_t *output)\n{\n"

@@ -1,6 +1,6 @@
 """Comparison of an exported file with its integer network, on the same samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,60 @@ RANDOM_SAMPLES = 64
 CLOSE = 2.0**-12  # an add's factor may be rounded to 21 bits below the largest factor
 
 
-def inputs(network: IntegerNetwork, samples: Any) -> NDArray[np.int8]:
-    """Return int8 inputs for the comparison: the quantized `samples` (floats), or random inputs."""
+Named = Mapping[str, NDArray[np.int8]]
+
+
+def inputs(network: IntegerNetwork, samples: Any) -> Named:
+    """Return int8 inputs by name for the comparison: the quantized `samples` (floats, for several inputs by name), or random inputs."""
     if samples is not None:
-        return network.quantize_input(samples)
+        return network.quantize_named(samples if isinstance(samples, Mapping) else {network.input: samples})
     rng = np.random.default_rng(0)
-    return rng.integers(-128, 128, (RANDOM_SAMPLES, *network.input_shape)).astype(np.int8)
+    return {
+        name: rng.integers(-128, 128, (RANDOM_SAMPLES, *network.tensors[name].shape)).astype(np.int8)
+        for name in network.inputs
+    }
+
+
+def compare_named(
+    network: IntegerNetwork,
+    run: Callable[[Named], Named],
+    *,
+    runtime: str,
+    samples: Any,
+    labels: Any,
+    data: str,
+    most: int | None = None,
+) -> Verification:
+    """Compare all outputs of `run` with those of the network, on at most `most` samples; both map int8 inputs by name to int8 outputs.
+
+    For one input and output see `compare`."""
+    given = inputs(network, samples)
+    if not network.several:
+
+        def alone(x: NDArray[np.int8]) -> NDArray[np.int8]:
+            return run({network.input: x})["output"]
+
+        options: dict[str, Any] = {"samples": samples, "labels": labels, "data": data, "most": most}
+        return compare(network, alone, runtime=runtime, int8_inputs=given[network.input], **options)
+    given = {name: values[:most] for name, values in given.items()}
+    count = len(next(iter(given.values())))
+    if not count:
+        raise InvalidInput("samples", 0, "at least one sample")
+    expected, outputs = network.run_named(given), run(given)
+    gaps = np.concatenate(
+        [np.abs(expected[name].astype(np.int32) - outputs[name]).reshape(count, -1) for name in expected],
+        axis=1,
+    )
+    return Verification(
+        runtime=runtime,
+        data=data if samples is not None else "random inputs",
+        samples=count,
+        largest_difference=int(gaps.max()),
+        differing=float(np.mean(gaps > 0)),
+        agreement=None,
+        error=None,
+        network_error=None,
+    )
 
 
 def compare(
@@ -33,22 +81,25 @@ def compare(
     data: str,
     most: int | None = None,
     int8_inputs: NDArray[np.int8] | None = None,
+    lengths: Any = None,
 ) -> Verification:
     """Compare the outputs of `run` with those of the network, on at most `most` samples.
 
     `run` maps int8 inputs (N, *input shape) to int8 outputs (N, *output shape). `int8_inputs`: the int8 inputs, if they are not the
-    quantized `samples` (normalized floats). `labels` are classes (N,), or (N, *positions) for a map; labels that are not integers are
+    quantized `samples` (normalized floats). `lengths` (N,): the valid steps of the samples; `run` knows them. `labels` are classes (N,), or (N, *positions) for a map; labels that are not integers are
     ignored."""
-    int8_inputs = inputs(network, samples)[:most] if int8_inputs is None else int8_inputs[:most]
+    int8_inputs = (inputs(network, samples)[network.input] if int8_inputs is None else int8_inputs)[:most]
     if not len(int8_inputs):
         raise InvalidInput("samples", 0, "at least one sample")
-    expected, outputs = network.run(int8_inputs), run(int8_inputs)
+    expected = network.run(int8_inputs, None if lengths is None else np.asarray(lengths)[:most])
+    outputs = run(int8_inputs)
     gaps = np.abs(expected.astype(np.int32) - outputs.astype(np.int32))
     truth = None if labels is None or samples is None else np.asarray(labels)[:most]
     if truth is not None and truth.dtype.kind not in "iub":
         truth = None  # regression targets
     classes = same = None
-    if expected.shape[1] > 1 and (network.classes or truth is not None):
+    one_class = network.decoding is None or network.kind in ("classes", "pixels")
+    if one_class and expected.shape[1] > 1 and (network.classes or truth is not None):
         # The classes are along the channels: a map has a class at each position.
         classes, same = outputs.argmax(axis=1), expected.argmax(axis=1)
         if truth is not None and truth.shape != same.shape:

@@ -38,6 +38,9 @@ class Exporter(Plugin[C]):
     checks_files: ClassVar[bool] = False
     """Whether the target holds the files and the arena of the report, so that a device too small for them rejects the export."""
 
+    takes_lengths: ClassVar[bool] = False
+    """Whether the files read how many steps of a sample are valid. Then `write` takes `lengths`."""
+
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of layers that the format can express. It may still reject single layers for their attributes."""
@@ -59,12 +62,14 @@ class Exporter(Plugin[C]):
         name: str = DEFAULT,
         samples: Any = None,
         labels: Any = None,
+        lengths: Any = None,
         data: str = "random inputs",
     ) -> ExportReport:
         """Write the network's files and the report into `folder`, and compare the files with the network.
 
-        `name`: the model's name in files and C code. `samples`: normalized float inputs (N, *input shape) with `labels` (N,),
-        described by `data`; without samples random int8 inputs are used.
+        `name`: the model's name in files and C code. `samples`: normalized float inputs (N, *input shape), for several
+        inputs by name, with `labels` (N,), described by `data`; without samples random int8 inputs are used. `lengths` (N,): the valid
+        steps of the samples, for a network that uses them.
         Raises InvalidInput for a name, Unsupported (with operator, layer, and the formats that support it), ToolsMissing with the pip
         command.
         """
@@ -73,7 +78,8 @@ class Exporter(Plugin[C]):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         check(self, network)
-        written = self.write(network, folder, name=name, samples=samples, labels=labels, data=data)
+        options = {"lengths": lengths} if network.uses_lengths else {}
+        written = self.write(network, folder, name=name, samples=samples, labels=labels, data=data, **options)
         report = written.model_copy(
             update={"files": tuple(_listed(folder)), "seconds": round(time.perf_counter() - started, 3)}
         )
@@ -114,6 +120,10 @@ def check(handler: Exporter[Any], network: "IntegerNetwork") -> None:
     for layer in network.layers:
         if layer.kind not in handler.kinds:
             raise unsupported_layer(handler.config.format, layer.kind, layer.name)
+        if layer.attributes.get("lengths") and not handler.takes_lengths:
+            raise unsupported_layer(
+                handler.config.format, f"{layer.kind} with lengths", layer.name, layer.kind
+            )
 
 
 def unsupported_layer(name: str, operator: str, layer: str, kind: str | None = None) -> Unsupported:

@@ -62,8 +62,7 @@ def positions(call: Call, name: str) -> int:
     Raises Unsupported for a vector, for a layout whose channels do not come first, for an image as input of an operator on
     sequences (`max_pool1d`), and for the reverse: torch would treat it as a sample without a batch axis.
     """
-    if call.layout(name).channel != 0:
-        call.relayout(name, "channels-length")
+    call.channels_first(name)
     layout, shape = call.layout(name), call.shape(name)
     required = {"1d": 1, "2d": 2}.get(next((end for end in ("1d", "2d") if end in call.operator), ""))
     if not layout.positions or required not in (None, len(layout.positions)):

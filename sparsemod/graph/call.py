@@ -13,9 +13,10 @@ from torch.fx import Node
 
 from sparsemod.errors import Unsupported
 from sparsemod.graph.operators import Operator
+from sparsemod.graph.suggestions import SUGGESTIONS
 from sparsemod.graph.trace import call_place
 from sparsemod.kinds import KINDS, kind_of
-from sparsemod.layouts import TensorLayout, default_layout, layout
+from sparsemod.layouts import RANKS, TensorLayout, default_layout, layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +33,16 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """Elements of a tensor with more axes than tensors have: `index` (without batch) holds their numbers in the array's order."""
+    """Elements of a tensor in another arrangement: `index` (without batch) holds their numbers in the array's order.
+
+    It becomes a copy when an operator needs these elements as a tensor. `lazy`: further views of it stay views. `batch` is the place of
+    the batch axis, which a view may have moved.
+    """
 
     source: str
     index: NDArray[np.int64]
-
-
-INPUT = "input"
-"""The name of the network's input in a graph."""
+    lazy: bool = False
+    batch: int = 0
 
 
 def captured_kinds() -> tuple[str, ...]:
@@ -51,6 +54,7 @@ class Walker(Protocol):
     """The part of the walk over the exported program that translations may use."""
 
     layer_weights: frozenset[str]
+    inputs: tuple[str, ...]
     own_tensors: frozenset[str]
     operators: list[Operator]
     shapes: dict[str, tuple[int, ...]]
@@ -61,6 +65,10 @@ class Walker(Protocol):
     storage: dict[Node, Node]
     skipped: dict[Node, Node]
     normalized: dict[Node, tuple[str, int]]
+
+    def placed(self, call: "Call", node: Node) -> str:
+        """Copy the elements of a node's view to a tensor, make it the node's value, and return its name."""
+        ...
 
 
 class Call:
@@ -77,7 +85,13 @@ class Call:
                 elif argument.has_default_value():
                     self.arguments.setdefault(argument.name, argument.default_value)
         stack = list((node.meta.get("nn_module_stack") or {}).values())
-        self.path = str(stack[-1][0]) if stack else ""
+        self.path = str(stack[-1][0]) if stack else self._path_of_weight()
+
+    def _path_of_weight(self) -> str:
+        """Return the path of the layer whose weight the call reads, for a module that does not say which layer runs; else ""."""
+        constants = [self.walker.values.get(node) for node in self.node.all_input_nodes]
+        keys = [c.key or c.transposed for c in constants if isinstance(c, Constant)]
+        return next((key.rpartition(".")[0] for key in keys if key), "")
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -89,7 +103,8 @@ class Call:
         return text.rsplit(".", 1)[0]
 
     def unsupported(self, hint: str = "") -> Unsupported:
-        """Return the error that names this operator and its layer."""
+        """Return the error that names this operator and its layer, with a spelling that works where there is one."""
+        hint = hint or SUGGESTIONS.get(self.operator.strip("_"), "")
         place = "" if self._is_leaf() else call_place(self.node)
         return Unsupported(
             self.operator, self.path or "forward", "capture", captured_kinds(), hint, place=place
@@ -102,6 +117,10 @@ class Call:
     def tensor_of(self, argument: Any) -> str:
         """Return the tensor of a program node. Raises Unsupported when it does not depend on the input."""
         value = self.walker.values[argument] if isinstance(argument, Node) else argument
+        if isinstance(value, Moved) and value.batch:
+            raise self.unsupported("it must keep the batch axis first")
+        if isinstance(value, Moved) and value.lazy and value.index.ndim in RANKS:
+            return self.walker.placed(self, argument)
         if isinstance(value, Moved):
             raise self.unsupported(
                 f"its input has shape {value.index.shape}; samples have at most three axes"
@@ -116,10 +135,26 @@ class Call:
         """Return the tensor whose elements an argument holds, and the number of each element, with the argument's axes."""
         value = self.walker.values[given] if isinstance(given, Node) else given
         if isinstance(value, Moved):
+            if value.batch:
+                raise self.unsupported("it must keep the batch axis first")
             return value.source, value.index
         name = self.tensor_of(given)
         shape = self.walker.shapes[name]
         return name, np.arange(math.prod(shape)).reshape(shape)
+
+    def unary(self, name: str, kind: str, attributes: Mapping[str, Any] | None = None) -> str:
+        """Append an elementwise operator of argument `name`; of a view it works on the view's source, and the result is the same view."""
+        argument = self.arguments[name]
+        value = self.walker.values[argument] if isinstance(argument, Node) else argument
+        if (
+            not isinstance(value, Moved)
+            or not value.lazy
+            or value.index.size != math.prod(self.walker.shapes[value.source])
+        ):
+            return self.emit(kind, (self.tensor(name),), attributes)
+        made = self.emit(kind, (value.source,), attributes, shape=self.walker.shapes[value.source])
+        self.walker.values[self.node] = Moved(made, value.index, lazy=True)
+        return made
 
     def is_moved(self, name: str) -> bool:
         """Whether an argument is a view with more axes than tensors have."""
@@ -128,16 +163,24 @@ class Call:
     def relayout(self, name: str, wanted: str) -> None:
         """Give the tensor passed as argument `name` the layout `wanted`, by a copy, when its axes are the same but mean something else.
 
-        The network's input keeps its layout, which the user stated.
+        An input of the network keeps its layout, which the user stated.
         """
         tensor = self.tensor(name)
+        if tensor not in self.walker.inputs:
+            self.arguments[name] = self.with_layout(tensor, wanted)
+
+    def channels_first(self, name: str) -> None:
+        """Give a sequence passed as argument `name` the layout of channels first, which the ATen operator takes for granted."""
+        if self.layout(name).channel != 0:
+            self.relayout(name, "channels-length")
+
+    def with_layout(self, tensor: str, wanted: str) -> str:
+        """Return the tensor with the layout `wanted` of the same number of axes, by a copy where it has another one."""
         shape = self.walker.shapes[tensor]
-        if self.layout_of(tensor).name == wanted or tensor == INPUT:
-            return
+        if self.layout_of(tensor).name == wanted:
+            return tensor
         attributes = {"sizes": (math.prod(shape),), "strides": (1,), "offset": 0}
-        self.arguments[name] = self.emit(
-            "move", (tensor,), attributes, shape=shape, layout=wanted, named=False
-        )
+        return self.emit("move", (tensor,), attributes, shape=shape, layout=wanted, named=False)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape, without batch, of the tensor passed as argument `name`."""
@@ -187,19 +230,19 @@ class Call:
     def emit(
         self, kind: str, inputs: tuple[str, ...], attributes: Mapping[str, Any] | None = None,
         weight: Constant | None = None, bias: Constant | None = None, shape: tuple[int, ...] | None = None,
-        layout: str | None = "as input", named: bool = True, **more: Constant,
+        layout: str | None = "as input", named: bool = True, label: str | None = None, **more: Constant,
     ) -> str:  # fmt: skip
         """Append an operator and make its output this call's result. `more` are further constants, stored as attributes.
 
         `shape`: the output's shape, when it differs from ATen's. `layout`: the output's layout; None for the default layout of its
         shape. When absent, the output takes the first input's layout if the number of axes is equal. `named`: the operator may
-        take the layer's name.
+        take the layer's name, to which `label` adds a part of the layer.
 
         Raises Unsupported when the kind needs positions and channels first, and an input lacks them.
         """
         for tensor in inputs:
             self._check_input(kind, tensor)
-        name = self._name(kind, named)
+        name = self._name(kind if label is None else label, named and label is None)
         keys = {role: self._store_tensor(name, role, constant) for role, constant in more.items()}
         self.walker.operators.append(
             Operator(

@@ -29,6 +29,8 @@ def deployed(graph: Graph) -> Graph:
     work = _Work(graph)
     merge_pairs(work)
     merge_affines(work)
+    _fold_factors(work)
+    _merge_constants(work)
     _fold_backward(work)
     _fold_forward(work)
     merge_tables(work, activations=False)
@@ -48,16 +50,17 @@ class _Work:
             for o in graph.operators
         ]
         self.shapes, self.state, self.layouts = dict(graph.shapes), dict(graph.state), dict(graph.layouts)
-        self.output = graph.output
+        self.outputs = [graph.output, *graph.other_outputs]
 
     def graph(self) -> Graph:
-        tensors = {self.source.input, *(o.output for o in self.operators)}
+        tensors = {*self.source.inputs, *(o.output for o in self.operators)}
         keys = {key for o in self.operators for key in o.keys}
         return Graph(
-            self.source.input, self.output, tuple(self.operators),
+            self.source.input, self.outputs[0], tuple(self.operators),
             {name: shape for name, shape in self.shapes.items() if name in tensors},
             {key: tensor for key, tensor in self.state.items() if key in keys},
             {name: layout for name, layout in self.layouts.items() if name in tensors},
+            self.source.other_inputs, tuple(self.outputs[1:]), self.source.output_names,
         )  # fmt: skip
 
     def each(self, matches: Callable[[Kind], object]) -> Iterator[Operator]:
@@ -71,11 +74,11 @@ class _Work:
     def sole_user(self, name: str) -> Operator | None:
         """Return the only reader of a tensor; None when it has several readers or is the network's output."""
         readers = [o for o in self.operators if name in o.inputs]
-        return readers[0] if len(readers) == 1 and name != self.output else None
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
     def discard(self) -> None:
-        """Remove the operators that the network's output does not need."""
-        wanted, kept = {self.output}, []
+        """Remove the operators that the network's outputs do not need."""
+        wanted, kept = set(self.outputs), []
         for operator in reversed(self.operators):
             if operator.output in wanted:
                 kept.append(operator)
@@ -95,8 +98,7 @@ class _Work:
             else o
             for o in self.operators
         ]
-        if self.output == operator.output:
-            self.output = source
+        self.outputs = [source if name == operator.output else name for name in self.outputs]
 
     def weighted(self, operator: Operator, weight: Tensor, bias: Tensor, **changes: Any) -> Operator:
         """Return `operator` with new weights; parameters shared with other operators stay unchanged."""
@@ -131,6 +133,34 @@ def _double(work: _Work, operator: Operator) -> tuple[Tensor, Tensor]:
     weight = work.state[str(operator.weight)].double()
     bias = work.state[operator.bias].double() if operator.bias else weight.new_zeros(len(weight))
     return weight, bias
+
+
+def _fold_factors(work: _Work) -> None:
+    """Fold a factor of all elements into the product before it. Needs: the factor is its only reader."""
+    for scaling in work.each(lambda kind: kind.affine):
+        before = work.producer(scaling.inputs[0])
+        uniform = scaling.attributes.get("uniform")
+        if before is None or not before.traits.takes_factor or work.sole_user(before.output) is None:
+            continue
+        if uniform is None or uniform[1] != 0.0:
+            continue
+        factor = before.attributes["factor"] * uniform[0]
+        work.put(before, replace(before, attributes={**before.attributes, "factor": factor}))
+        work.drop(scaling)
+
+
+def _merge_constants(work: _Work) -> None:
+    """Merge sums with constants that follow each other. Needs: the second one is the only reader, without an activation between them."""
+    for second in work.each(lambda kind: kind.adds_constant):
+        first = work.producer(second.inputs[0])
+        if first is None or not first.traits.adds_constant or work.sole_user(first.output) is None:
+            continue
+        if first.attributes.get("activation"):
+            continue
+        total = work.state[str(first.weight)] + work.state[str(second.weight)]
+        merged = replace(work.weighted(second, total, total), bias=None, inputs=first.inputs)
+        work.put(second, merged)
+        work.operators.remove(first)
 
 
 def _fold_backward(work: _Work) -> None:

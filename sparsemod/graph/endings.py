@@ -12,8 +12,10 @@ def without_ending(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     """Return the graph without its last layers that keep the order of the outputs, and the names of these layers.
 
     For classifiers, of whose outputs only the largest counts: softmax and log-softmax over the classes, and sigmoid, tanh and
-    log-sigmoid, each also before another one. Other outputs need these layers.
+    log-sigmoid, each also before another one. Other outputs need these layers, and so does a network with several outputs.
     """
+    if graph.other_outputs:
+        return graph, ()
     dropped: list[str] = []
     while (
         graph.operators and _keeps_order(graph, last := graph.operators[-1]) and last.output == graph.output
@@ -23,7 +25,7 @@ def without_ending(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
             break
         dropped.append(last.name)
         rest = graph.operators[:-1]
-        names = {graph.input, *(operator.output for operator in rest)}
+        names = {*graph.inputs, *(operator.output for operator in rest)}
         graph = replace(
             graph, output=source, operators=rest,
             shapes={name: shape for name, shape in graph.shapes.items() if name in names},
@@ -33,7 +35,7 @@ def without_ending(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
 
 
 def _keeps_order(graph: Graph, operator: Operator) -> bool:
-    if operator.kind == "softmax":
+    if operator.kind in ("softmax", "log_softmax"):
         return int(operator.attributes["axis"]) == 0
     if operator.kind != "table" or graph.shapes[operator.output][0] < 2:
         return False

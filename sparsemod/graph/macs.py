@@ -1,4 +1,4 @@
-"""Multiply-adds of one sample. Only kinds with weights count; taps on padding are included."""
+"""Multiply-adds of one sample, of kinds with weights and of products of matrices; taps on padding are included."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,14 @@ from sparsemod.kinds import Stage
 MACS: Stage[Callable[[Graph, Operator], int]] = Stage(
     "the count of multiply-adds", builtin=("sparsemod.graph.rules @MACS",)
 )
-"""Rules for the multiply-adds of operators with weights, by kind."""
+"""Rules for the multiply-adds of operators, by kind; kinds with weights need one."""
 
 
 def operator_macs(graph: Graph, operator: Operator) -> int:
-    """Return the multiply-adds of one operator; 0 for kinds without weights. Raises Unsupported for a kind with weights and no rule."""
-    return MACS.rule(operator.kind, operator.name)(graph, operator) if operator.traits.weighted else 0
+    """Return the multiply-adds of one operator; 0 for kinds without weights and rule. Raises Unsupported for weights without a rule."""
+    if not operator.traits.weighted and not MACS.has(operator.kind):
+        return 0
+    return MACS.rule(operator.kind, operator.name)(graph, operator)
 
 
 def macs(graph: Graph) -> int:

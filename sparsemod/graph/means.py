@@ -8,7 +8,7 @@ from sparsemod.graph.operators import Operator
 
 
 def merge_means(
-    operators: list[Operator], output: str, shapes: Mapping[str, tuple[int, ...]]
+    operators: list[Operator], outputs: tuple[str, ...], shapes: Mapping[str, tuple[int, ...]]
 ) -> list[Operator]:
     """Return the operators with one mean in place of a mean over one axis, a view, and a mean over the other one.
 
@@ -16,7 +16,7 @@ def merge_means(
     """
     found = list(operators)
     for second in [o for o in operators if o.kind == "global_avg_pool"]:
-        first = _source(found, second, output)
+        first = _source(found, second, outputs)
         if first is None or first.kind != "avg_pool" or not _one_axis(first, shapes):
             continue
         positions = math.prod(shapes[first.inputs[0]][1:])
@@ -31,13 +31,13 @@ def merge_means(
     return found
 
 
-def _source(operators: list[Operator], operator: Operator, output: str) -> Operator | None:
+def _source(operators: list[Operator], operator: Operator, outputs: tuple[str, ...]) -> Operator | None:
     """Return the operator before a chain of views that nothing else reads; None when something does."""
     name = operator.inputs[0]
     while True:
         readers = [o for o in operators if name in o.inputs]
         before = next((o for o in operators if o.output == name), None)
-        if len(readers) != 1 or before is None or name == output:
+        if len(readers) != 1 or before is None or name in outputs:
             return None
         if not before.traits.view:
             return before

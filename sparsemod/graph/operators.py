@@ -20,8 +20,13 @@
 | move | any | sizes, strides, offset: see `sparsemod.patterns` |
 | take | any | places: for each axis the input's places, () for all; -1 is outside; fill: zero, lowest |
 | interpolate | with positions | rows, rows_next, rows_part (1024ths), the same of columns; aligned |
-| softmax | any | axis: that of the channels; logarithm |
+| softmax, log_softmax | any | axis: that of the channels |
+| group_norm | any | axis: that of the channels; groups; whole: a group spans all positions; epsilon |
+| matmul | two of any | products, rows, columns, inner; first and second: sizes, strides, offset (see `sparsemod.patterns`); factor |
+| offset | any | |
 | l2_normalize | any | axis |
+| gru, lstm | (steps, features) | units, steps, reverse, last: whether the output is the last step alone, lengths, state_bias (a key) |
+| last_step, mean_steps | (steps, features) | lengths |
 
 `sparsemod.kinds` defines the kinds and their traits, `sparsemod.layouts` the layouts of tensors. A sequence is processed as an image
 of height 1: its windows have one row.
@@ -29,6 +34,10 @@ of height 1: its windows have one row.
 `parameter` is the module's name of the convolution or linear weight from which an operator's weight comes. It is None for a computed
 weight and for one that belongs to no such layer; pruning methods only see weights with a name. In a deployed graph conv, linear and
 add also have `activation`: None, "relu" or "relu6".
+
+An operator whose attribute `lengths` is not 0 reads the number of valid steps of each sample as a second input, which is no tensor
+of the graph: of its own input max(1, number // `lengths`) steps are valid. The weight of gru and lstm is (gates x units, features + units): the matrix of the input beside that of the state, with
+the gates in torch's order. Its `bias` is that of the input.
 """
 
 from collections.abc import Mapping
@@ -80,7 +89,8 @@ class Operator:
     @property
     def keys(self) -> tuple[str, ...]:
         """Return every key into the graph's state that this operator uses."""
-        possible = (self.weight, self.bias, self.attributes.get("mean"), self.attributes.get("variance"))
+        more = (self.attributes.get(name) for name in ("mean", "variance", "state_bias"))
+        possible = (self.weight, self.bias, *more)
         return tuple(key for key in possible if key is not None)
 
 
@@ -88,7 +98,9 @@ class Operator:
 class Graph:
     """`operators` in execution order; `shapes` of every tensor for one sample (no batch axis); `state` holds detached copies on the CPU.
 
-    `layouts` holds the layouts of tensors that differ from the default of their shape.
+    `layouts` holds the layouts of tensors that differ from the default of their shape. A network with several inputs has
+    `other_inputs`, whose names are those of the arguments of `forward`; one with several outputs has `other_outputs`, and in
+    `output_names` the names of all outputs.
     """
 
     input: str
@@ -97,6 +109,25 @@ class Graph:
     shapes: Mapping[str, tuple[int, ...]]
     state: Mapping[str, Tensor]
     layouts: Mapping[str, str] = field(default_factory=dict)
+    other_inputs: tuple[str, ...] = ()
+    other_outputs: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the tensors of all inputs, in order."""
+        return self.input, *self.other_inputs
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Return the tensors of all outputs by the outputs' names, in order."""
+        tensors = self.output, *self.other_outputs
+        return dict(zip(self.output_names or ("output",), tensors, strict=True))
+
+    @property
+    def several(self) -> bool:
+        """Whether the network has several inputs or outputs."""
+        return bool(self.other_inputs or self.other_outputs)
 
     @cached_property
     def tensors(self) -> Tensors:
@@ -115,9 +146,14 @@ class Graph:
         """Return the number of a tensor's elements, for one sample."""
         return self.tensors.elements(name)
 
+    @property
+    def uses_lengths(self) -> bool:
+        """Whether an operator reads the number of valid steps of each sample."""
+        return any(operator.attributes.get("lengths") for operator in self.operators)
+
     def users(self) -> dict[str, list[Operator]]:
         """Return tensor -> the operators that read it, in order; an operator that reads it twice is listed once."""
-        readers: dict[str, list[Operator]] = {self.input: []}
+        readers: dict[str, list[Operator]] = {name: [] for name in self.inputs}
         for operator in self.operators:
             readers.setdefault(operator.output, [])
             for name in dict.fromkeys(operator.inputs):
@@ -125,7 +161,7 @@ class Graph:
         return readers
 
     def producers(self) -> dict[str, Operator]:
-        """Return tensor -> the operator that computes it, for all tensors but the graph's input."""
+        """Return tensor -> the operator that computes it, for all tensors but the graph's inputs."""
         return {operator.output: operator for operator in self.operators}
 
 

@@ -15,10 +15,14 @@ from torch.fx.node import map_arg
 
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
-from sparsemod.graph.call import INPUT, Call, Constant
+from sparsemod.graph.call import Call, Constant, Moved
 from sparsemod.graph.means import merge_means
 from sparsemod.graph.operators import Graph, Operator
-from sparsemod.graph.trace import BATCH, CannotFollow, Program
+from sparsemod.graph.recurrent_ends import keep_last_steps
+from sparsemod.graph.rules.movements import place
+from sparsemod.graph.sequence_values import FromLengths, StepsFirst, is_steps_first, translated
+from sparsemod.graph.signature import Inputs, parts
+from sparsemod.graph.trace import CannotFollow, Program
 from sparsemod.layouts import RANKS, Tensors, default_layout
 
 UNKNOWN = object()
@@ -28,15 +32,19 @@ UNKNOWN = object()
 class Walker:
     """Translates a program node by node. The walk continues after an unsupported operator, so that one error names all of them."""
 
-    def __init__(
-        self, program: Program, shape: tuple[int, ...], layer_weights: frozenset[str], layout: str | None
-    ) -> None:
+    def __init__(self, program: Program, inputs: Inputs, layer_weights: frozenset[str]) -> None:
         self.nodes, self.layer_weights = list(program.graph.nodes), layer_weights
         self.operators: list[Operator] = []
-        self.shapes: dict[str, tuple[int, ...]] = {INPUT: shape}
-        self.layouts: dict[str, str] = {} if layout in (None, default_layout(shape)) else {INPUT: str(layout)}
+        self.inputs = tuple(inputs.shapes)
+        self.result, self.batch = program.result, int(program.inputs[0].meta["val"].shape[0])
+        self.shapes: dict[str, tuple[int, ...]] = dict(inputs.shapes)
+        self.layouts: dict[str, str] = {
+            name: layout
+            for name, layout in inputs.layouts.items()
+            if layout != default_layout(inputs.shapes[name])
+        }
         self.state: dict[str, Tensor] = {}
-        self.names = {INPUT}
+        self.names = set(self.inputs)
         # the names of the module's tensors, which no computed tensor may have
         self.own_tensors = frozenset(key for key, _ in program.constants.values())
         # In-place writes must not change the module's tensors.
@@ -45,7 +53,9 @@ class Walker:
             node: Constant(tensor.clone() if copy else tensor, key)
             for node, (key, tensor) in program.constants.items()
         }
-        self.values[program.input] = INPUT
+        self.values.update(zip(program.inputs, self.inputs, strict=True))
+        if program.lengths is not None:
+            self.values[program.lengths] = FromLengths("lengths")
         self.storage: dict[Node, Node] = {
             node: node for node in self.values
         }  # node -> the node whose memory its tensor shares
@@ -58,29 +68,32 @@ class Walker:
     def graph(self) -> Graph:
         """Translate the whole program."""
         live = self._live()
-        output = None
+        outputs: dict[str, str] | None = None
         for node in self.nodes:
             if node.op == "output":
                 if self.refused:
                     raise self.refused[0].beside(self.refused[1:])
-                output = self._output(node)
+                outputs = self._outputs()
             elif node.op == "call_function" and node in live:
                 try:
                     self._translate(node)
                 except Unsupported as error:
                     self._record_unsupported(node, error)
-        if output is None:
+        if outputs is None:
             raise BuildError("the network returns nothing")
-        needed, output = _drop_squeezes(_needed_operators(self.operators, output), output, self.shapes)
-        needed = merge_means(needed, output, self.shapes)
-        operators = _fuse_pads(needed, output, Tensors(self.shapes, self.layouts))
-        tensors = {INPUT, *(operator.output for operator in operators)}
+        kept = tuple(outputs.values())
+        needed, kept = _drop_squeezes(_needed_operators(self.operators, kept), kept, self.shapes)
+        needed = merge_means(needed, kept, self.shapes)
+        needed = keep_last_steps(needed, kept, self.shapes, self.layouts)
+        operators = _fuse_pads(needed, kept, Tensors(self.shapes, self.layouts))
+        tensors = {*self.inputs, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}
         return Graph(
-            INPUT, output, operators,
+            self.inputs[0], kept[0], operators,
             {name: shape for name, shape in self.shapes.items() if name in tensors},
             {key: tensor for key, tensor in self.state.items() if key in keys},
             {name: layout for name, layout in self.layouts.items() if name in tensors},
+            self.inputs[1:], kept[1:], tuple(outputs) if len(outputs) > 1 else (),
         )  # fmt: skip
 
     def _live(self) -> set[Node]:
@@ -94,13 +107,33 @@ class Walker:
                 todo += node.all_input_nodes
         return live
 
-    def _output(self, node: Node) -> str:
-        results = [self.values[n] for n in node.all_input_nodes]
-        if len(results) != 1 or not isinstance(results[0], str):
-            raise BuildError(
-                f"the network must return one tensor that depends on its input, not {len(results)} results"
-            )
-        return results[0]
+    def _outputs(self) -> dict[str, str]:
+        """Return the tensors of the outputs by name."""
+        found: dict[str, str] = {}
+        for name, node in parts(self.result):
+            value = self.values[node] if isinstance(node, Node) else node
+            if isinstance(value, Moved) and value.lazy and value.index.ndim in RANKS:
+                value = self.placed(Call(self, node), node)
+            if not isinstance(value, str):
+                raise BuildError(f"the network's result {name} must be a tensor that depends on its input")
+            if value in found.values():
+                raise BuildError(f"the network returns one tensor twice, as {name} and before")
+            if name in found:
+                raise BuildError(f"two of the network's results have the name {name}")
+            found[f"output_{name}" if name in self.inputs else name] = value
+        if not found:
+            raise BuildError("the network returns nothing")
+        return found
+
+    def placed(self, call: Call, node: Node) -> str:
+        """See `sparsemod.graph.call.Walker`."""
+        value = self.values[node]
+        kept = self.values.get(call.node)
+        made = str(place(call, value.source, value.index, lazy=False))
+        self.values[call.node] = kept
+        for other in [n for n, held in self.values.items() if held is value]:
+            self.values[other] = made
+        return made
 
     def _record_unsupported(self, node: Node, error: Unsupported) -> None:
         """Record the error, and continue the walk with a placeholder for the operator's result."""
@@ -115,7 +148,7 @@ class Walker:
         self.storage[node] = node
 
     def _placeholder(self, name: str, result: Any) -> Any:
-        if not isinstance(result, Tensor) or result.ndim - 1 not in RANKS or result.shape[0] != BATCH:
+        if not isinstance(result, Tensor) or result.ndim - 1 not in RANKS or result.shape[0] != self.batch:
             return UNKNOWN
         self.shapes[name] = tuple(int(size) for size in result.shape[1:])
         return name
@@ -142,6 +175,11 @@ class Walker:
         if all(isinstance(value, Constant) for value in inputs):
             self._evaluate(node)
             return
+        if translated(call):
+            return
+        if is_steps_first(node, self):
+            self.values[node], self.storage[node] = StepsFirst(inputs[0]), node
+            return
         if not TRANSLATIONS.has(str(node.target)):
             raise call.unsupported()
         self.storage[node] = node
@@ -164,6 +202,8 @@ class Walker:
             raise Call(self, node).unsupported("its result is random")
         args = map_arg(node.args, lambda n: self.values[n].tensor)
         kwargs = map_arg(node.kwargs, lambda n: self.values[n].tensor)
+        if getattr(kwargs.get("device"), "type", None) == "meta":
+            kwargs = {**kwargs, "device": torch.device("cpu")}  # a tensor made on the device of the sample
         with torch.no_grad():
             result = node.target(*args, **kwargs)  # type: ignore[operator]
         if isinstance(result, Tensor) and result.is_meta:
@@ -200,8 +240,8 @@ def _is_in_place(node: Node) -> bool:
     return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
 
 
-def _needed_operators(operators: list[Operator], output: str) -> list[Operator]:
-    tensors, needed = {output}, []
+def _needed_operators(operators: list[Operator], outputs: tuple[str, ...]) -> list[Operator]:
+    tensors, needed = set(outputs), []
     for operator in reversed(operators):
         if operator.output in tensors:
             needed.append(operator)
@@ -210,11 +250,11 @@ def _needed_operators(operators: list[Operator], output: str) -> list[Operator]:
 
 
 def _drop_squeezes(
-    operators: list[Operator], output: str, shapes: dict[str, tuple[int, ...]]
-) -> tuple[list[Operator], str]:
+    operators: list[Operator], outputs: tuple[str, ...], shapes: dict[str, tuple[int, ...]]
+) -> tuple[list[Operator], tuple[str, ...]]:
     """Drop torch's reshapes around the pools of sequences, (C, L) -> (C, 1, L) -> pool -> (C, L), so that the pool reads the sequence.
 
-    Returns the operators and the output's name, and sets the pool's entry in `shapes` to the sequence's shape.
+    Returns the operators and the outputs' names, and sets the pool's entry in `shapes` to the sequence's shape.
     """
     rewritten = list(operators)
     for name in [o.name for o in operators if o.kind == "reshape"]:
@@ -228,7 +268,7 @@ def _drop_squeezes(
         pool = pools[0]
         after = [o for o in rewritten if pool.output in o.inputs]
         squeezed = after[0] if len(after) == 1 else None
-        if not pool.traits.positions or squeezed is None or output in (lifted.output, pool.output):
+        if not pool.traits.positions or squeezed is None or {lifted.output, pool.output} & set(outputs):
             continue
         if squeezed.kind != "reshape" or len(shapes[squeezed.output]) != 2:
             continue
@@ -240,11 +280,11 @@ def _drop_squeezes(
         ]
         place = next(index for index, o in enumerate(rewritten) if o.name == pool.name)
         rewritten[place] = replace(pool, inputs=lifted.inputs)
-        output = pool.output if output == squeezed.output else output
-    return rewritten, output
+        outputs = tuple(pool.output if name == squeezed.output else name for name in outputs)
+    return rewritten, outputs
 
 
-def _fuse_pads(operators: list[Operator], output: str, tensors: Tensors) -> tuple[Operator, ...]:
+def _fuse_pads(operators: list[Operator], outputs: tuple[str, ...], tensors: Tensors) -> tuple[Operator, ...]:
     """Merge one or several zero paddings before convolutions into the convolutions; a padding that others read copies elements."""
     pads: dict[str, Operator] = {}
     result = []
@@ -257,7 +297,7 @@ def _fuse_pads(operators: list[Operator], output: str, tensors: Tensors) -> tupl
         readers = [other for other in operators if operator.output in other.inputs]
         if operator.kind != "pad":
             result.append(operator)
-        elif operator.output != output and all(other.traits.takes_padding for other in readers):
+        elif operator.output not in outputs and all(other.traits.takes_padding for other in readers):
             pads[operator.output] = operator
         else:
             result.append(_as_take(operator, tensors))

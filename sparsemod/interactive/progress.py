@@ -16,7 +16,8 @@ from rich.table import Table
 
 from sparsemod.objectives import Objectives
 from sparsemod.pipeline import trial as pipeline_trial
-from sparsemod.pipeline.local_run import Finished, LocalRun
+from sparsemod.pipeline.journal import Finished
+from sparsemod.pipeline.local_run import LocalRun
 from sparsemod.records import CurvePoint
 from sparsemod.report.pareto import front
 from sparsemod.units import METRICS

@@ -37,6 +37,10 @@ class Kind:
     """A zero in any input gives zero, whatever the other inputs are."""
     takes_affine: bool = False
     """A scale and a shift of its input's or output's channels can be folded into its weights."""
+    adds_constant: bool = False
+    """It adds its weight, which has its output's shape: two in a row are one."""
+    takes_factor: bool = False
+    """A constant factor of its output can be folded into its attribute `factor`."""
     activation: str | None = None
     """It is this activation: "relu" or "relu6"."""
     fuses_activation: bool = False
@@ -55,6 +59,12 @@ class Kind:
     """It can read a vector's elements in any order, because its weights can be permuted."""
     takes_padding: bool = False
     """Zero padding before it can be merged into its own padding."""
+    recurrent: bool = False
+    """It has a state that passes from each step of a sequence to the next."""
+    dense: bool = False
+    """Its weights are always stored densely."""
+    fixed_range: bool = False
+    """Its output has a scale and zero point that do not depend on the samples."""
     captured: bool = True
     """A captured graph may contain it."""
     deployed: bool = True
@@ -77,6 +87,8 @@ KINDS: Registry[Kind] = Registry(
         "sparsemod.kinds.pairs",
         "sparsemod.kinds.movements",
         "sparsemod.kinds.normalizing",
+        "sparsemod.kinds.products",
+        "sparsemod.kinds.recurrent",
     ),
 )
 """Every kind of operator by name.

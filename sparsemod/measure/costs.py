@@ -83,7 +83,7 @@ def costs(
     memory_plan = plan(graph_layout(graph).problem)
     memories = {
         "arena": width * memory_plan.size,
-        "peak": width * max((m.bytes for m in moments), default=graph.elements(graph.input)),
+        "peak": width * max((m.bytes for m in moments), default=sum(map(graph.elements, graph.inputs))),
         "peak_without_input": width * max((m.without_input for m in moments), default=0),
         "sparse_model_1": width * memory.sparse_model_1(graph),
         "sparse_model_2": width * memory.sparse_model_2(graph),
@@ -119,9 +119,11 @@ def costs(
             ],
         ),
         measured("latency", took.milliseconds, "ms", took.method + ("" if integer else ", as if it were int8"), definition=latency, instructions=took.instructions),
-        measured("macs", macs(graph), "MACs", "multiply-adds of conv and linear, taps on padding counted"),
+        measured("macs", macs(graph), "MACs", "multiply-adds of conv, linear and matmul, taps on padding counted"),
         measured("parameters", weights, "weights", "weights of conv and linear, zeros included, biases not"),
-        measured("nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix),
+        measured(
+            "nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix, **({} if nonzeros is None else {"layers": dict(nonzeros)}),
+        ),
         *(predictions(predicted, operator_model(device.model), measured) if predicted and integer else ()),
     )  # fmt: skip
     return {measurement.metric: measurement for measurement in measurements}

@@ -1,10 +1,10 @@
 """Working memory: bytes of int8 activations that are alive together, over the execution order.
 
-Each element takes one byte. A tensor is alive from the operator that computes it to its last reader; the network's input is alive from
-the start, and its output until the end. The inputs and the output of an operator are alive together. Two exceptions:
+Each element takes one byte. A tensor is alive from the operator that computes it to its last reader; the network's inputs are alive from
+the start, and its outputs until the end. The inputs and the output of an operator are alive together. Two exceptions:
 
 - flatten and other views: the output uses the input's buffer;
-- a relu or relu6 that is not fused works in place when no later operator reads its input, except on the network's input, which belongs
+- a relu or relu6 that is not fused works in place when no later operator reads its input, except on a network's input, which belongs
   to the caller.
 
 Add does not work in place. Not counted: column buffers and stack of kernels, alignment, and fragmentation of the arena.
@@ -30,7 +30,7 @@ class Moment:
     tensors: tuple[str, ...]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Buffer:
     name: str
     size: int
@@ -47,7 +47,7 @@ def timeline(graph: Graph) -> tuple[Moment, ...]:
             continue
         alive = [b for b in buffers if b.first <= index <= b.last]
         total = sum(b.size for b in alive)
-        input_bytes = sum(b.size for b in alive if b.name == graph.input)
+        input_bytes = sum(b.size for b in alive if b.name in graph.inputs)
         moments.append(Moment(operator.name, total, total - input_bytes, tuple(b.name for b in alive)))
     return tuple(moments)
 
@@ -56,14 +56,15 @@ def _buffers(graph: Graph) -> list[_Buffer]:
     reads: dict[str, int] = {}
     for index, operator in enumerate(graph.operators):
         reads.update(dict.fromkeys(operator.inputs, index))
-    reads[graph.output] = len(graph.operators)
+    reads.update(dict.fromkeys(graph.outputs.values(), len(graph.operators)))
 
-    first = _Buffer(graph.input, graph.elements(graph.input), 0, reads.get(graph.input, 0))
-    buffer_of, buffers = {graph.input: first}, [first]
+    buffers = [_Buffer(name, graph.elements(name), 0, reads.get(name, 0)) for name in graph.inputs]
+    given = tuple(buffers)
+    buffer_of = {buffer.name: buffer for buffer in buffers}
     for index, operator in enumerate(graph.operators):
         source = buffer_of[operator.inputs[0]]
         # `last` includes the readers of every tensor so far in the buffer, including views.
-        free = source.last <= index and source is not first
+        free = source.last <= index and source not in given
         if operator.traits.view or (operator.traits.in_place and free):
             buffer = source
         else:
@@ -78,7 +79,7 @@ def peak(graph: Graph, *, with_input: bool = True) -> int:
     """Return the largest number of bytes alive together, with or without the network's input."""
     moments = timeline(graph)
     if not moments:
-        return graph.elements(graph.input) if with_input else 0
+        return sum(map(graph.elements, graph.inputs)) if with_input else 0
     return max(moment.bytes if with_input else moment.without_input for moment in moments)
 
 

@@ -18,4 +18,9 @@ def node(operator: Operator) -> Node:
 
 def graph_layout(graph: Graph) -> Layout:
     """Return the memory layout that the generated C uses for a deployed graph."""
-    return layout([node(operator) for operator in graph.operators], graph.tensors, graph.input, graph.output)
+    return layout(
+        [node(operator) for operator in graph.operators],
+        graph.tensors,
+        graph.inputs,
+        tuple(graph.outputs.values()),
+    )

@@ -173,3 +173,49 @@ def interpolate_bytes(tensors: Tensors, node: Node) -> int:
     """Return two bytes for each entry of the three lists of an axis."""
     _, rows, columns = tensors.image(node.output)
     return 6 * (rows + columns)
+
+
+CONSTANTS.add("log_softmax", lambda tensors, node: 1024 + 4 * 257)
+CONSTANTS.add("group_norm", lambda tensors, node: 8 * tensors.image(node.output)[0])
+CONSTANTS.add("offset", lambda tensors, node: tensors.elements(node.output))
+
+
+@FEATURES.register("log_softmax")
+def log_softmax(tensors: Tensors, node: Node) -> Loops:
+    """Count elements and vectors."""
+    return Loops("log_softmax", _vectors(tensors, node))
+
+
+@FEATURES.register("group_norm")
+def group_norm(tensors: Tensors, node: Node) -> Loops:
+    """Count elements, the lines of a group's channels at one position, and groups."""
+    channels, rows, columns = tensors.image(node.output)
+    groups, whole = int(node.attributes["groups"]), bool(node.attributes["whole"])
+    positions = float(rows * columns)
+    runs = 1.0 if whole else positions
+    features = {
+        "elements": positions * channels,
+        "lines": positions * groups,
+        "groups": runs * groups,
+        "runs": runs,
+    }
+    return Loops("group_norm", features)
+
+
+@FEATURES.register("matmul")
+def matmul(tensors: Tensors, node: Node) -> Loops:
+    """Count multiply-adds, outputs, the rows of products, and rows."""
+    a = node.attributes
+    rows, products = float(a["rows"]), float(a["products"])
+    outputs = rows * products * float(a["columns"])
+    return Loops(
+        "matmul",
+        {"taps": outputs * float(a["inner"]), "outputs": outputs, "lines": rows * products, "rows": rows},
+    )
+
+
+@FEATURES.register("offset")
+def offset(tensors: Tensors, node: Node) -> Loops:
+    """Count as for an addition, which runs it."""
+    channels = tensors.image(node.output)[0]
+    return Loops("add", {"elements": float(tensors.elements(node.output)), "channels": float(channels)})

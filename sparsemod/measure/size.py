@@ -32,7 +32,9 @@ from sparsemod.spec.methods import INT8, Storage
 
 @dataclass(frozen=True)
 class LayerSize:
-    """A layer's number of weights and output channels, and their storage."""
+    """A layer's number of weights, of output channels (or rows of constants), and their storage.
+
+    With several `groups` every weight is stored, as in layers whose kind is dense."""
 
     name: str
     weights: int
@@ -66,9 +68,10 @@ def layer_sizes(graph: Graph, storage: Storage = INT8) -> tuple[LayerSize, ...]:
                 LayerSize(
                     operator.name,
                     weight.numel(),
-                    len(weight),
+                    # a recurrent layer's rows have constants for the input and for the state
+                    len(weight) * (2 if operator.traits.recurrent else 1),
                     storage,
-                    operator.window.groups,
+                    len(weight) if operator.traits.dense else operator.window.groups,
                 )
             )
     return tuple(sizes)

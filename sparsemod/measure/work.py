@@ -139,7 +139,8 @@ def weights_of(graph: Graph, operator: Operator, nonzeros: Mapping[str, int] | N
     """Return the weights of an operator."""
     weight = graph.state[operator.weight or ""]
     nonzero_count = weight.numel() if nonzeros is None else nonzeros[operator.name]
-    return Weights(len(weight), weight[0].numel(), operator.window.groups, nonzero_count)
+    groups = len(weight) if operator.traits.dense else operator.window.groups
+    return Weights(len(weight), weight[0].numel(), groups, nonzero_count)
 
 
 def encoded(

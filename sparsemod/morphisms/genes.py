@@ -1,4 +1,4 @@
-"""A candidate of the family `cnn` as an editable structure: blocks of layers.
+"""A candidate of the family `cnn` or `cnn1d` as an editable structure: blocks of layers.
 
 `CnnGenes(parameters)` reads a copy; `parameters()` writes a candidate with renumbered blocks and layers.
 """
@@ -13,11 +13,25 @@ from sparsemod.space.space import Space, Values
 
 @dataclass(frozen=True)
 class LayerGenes:
-    """One convolution layer."""
+    """One convolution layer; `dilation` is None in a space without this parameter."""
 
     type: Value
     filters: Value
     kernel: Value
+    dilation: Value | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.type}, {self.filters} filters, kernel {self.kernel}"
+        return text if self.dilation is None else f"{text}, dilation {self.dilation}"
+
+    def parameters(self, name: str) -> Values:
+        """Return the parameters of the layer called `name`."""
+        values: Values = {
+            f"{name}_type": self.type,
+            f"{name}_filters": self.filters,
+            f"{name}_kernel": self.kernel,
+        }
+        return values if self.dilation is None else {**values, f"{name}_dilation": self.dilation}
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,12 @@ class CnnGenes:
         take = self.others.pop
         for b in range(1, int(take("blocks")) + 1):
             layers = tuple(
-                LayerGenes(take(f"b{b}_l{n}_type"), take(f"b{b}_l{n}_filters"), take(f"b{b}_l{n}_kernel"))
+                LayerGenes(
+                    take(f"b{b}_l{n}_type"),
+                    take(f"b{b}_l{n}_filters"),
+                    take(f"b{b}_l{n}_kernel"),
+                    take(f"b{b}_l{n}_dilation", None),
+                )
                 for n in range(1, int(take(f"b{b}_layers")) + 1)
             )
             self.blocks.append(BlockGenes(layers, take(f"b{b}_pool")))
@@ -59,12 +78,7 @@ class CnnGenes:
         for b, block in enumerate(self.blocks, 1):
             values[f"b{b}_layers"] = len(block.layers)
             for n, layer in enumerate(block.layers, 1):
-                name = f"b{b}_l{n}"
-                values |= {
-                    f"{name}_type": layer.type,
-                    f"{name}_filters": layer.filters,
-                    f"{name}_kernel": layer.kernel,
-                }
+                values |= layer.parameters(f"b{b}_l{n}")
             values[f"b{b}_pool"] = block.pool
         return values | self.others
 
@@ -82,4 +96,5 @@ def fitting(space: Space, name: str, type: str, filters: Value, kernel: int) -> 
         nearest(space, f"{name}_type", type),
         nearest(space, f"{name}_filters", filters),
         nearest(space, f"{name}_kernel", kernel),
+        nearest(space, f"{name}_dilation", 1) if f"{name}_dilation" in space else None,
     )

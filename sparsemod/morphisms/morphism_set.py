@@ -48,6 +48,12 @@ def _mlp(*arguments: object) -> Inheritance:
     return inherit_mlp(*arguments)  # type: ignore[arg-type]
 
 
+def _recurrent(*arguments: object) -> Inheritance:
+    from sparsemod.morphisms.inheritance.recurrent import inherit_recurrent
+
+    return inherit_recurrent(*arguments)  # type: ignore[arg-type]
+
+
 def _any(*arguments: object) -> Inheritance:
     from sparsemod.morphisms.inheritance.generic import inherit_generic
 
@@ -56,12 +62,21 @@ def _any(*arguments: object) -> Inheritance:
 
 MORPHISMS: Registry[MorphismSet] = Registry("morphism set", "sparsemod.morphisms")
 MORPHISMS.add("cnn", MorphismSet(operators.CNN, _cnn))
+MORPHISMS.add("cnn1d", MorphismSet(operators.CNN1D, _cnn))
 MORPHISMS.add("mlp", MorphismSet(operators.MLP, _mlp))
+MORPHISMS.add("rnn", MorphismSet(operators.RNN, _recurrent))
+MORPHISMS.add("cnn_rnn", MorphismSet(operators.CNN_RNN, _recurrent))
 GENERIC = MorphismSet(operators.ANY, _any)
 
 
 def morphism_set(family: Family | str) -> MorphismSet:
-    """Return the family's registered set, else the generic set: change one parameter, copy weights that fit."""
+    """Return the family's registered set, else the generic set: change one parameter, copy weights that fit.
+
+    A family whose implementation has `operations`, functions by name, uses these instead of the generic operators.
+    """
+    own = getattr(family.implementation, "operations", None) if isinstance(family, Family) else None
+    if own:
+        return MorphismSet([operators.OwnOperation(name, function) for name, function in own.items()], _any)
     name = family.morphisms if isinstance(family, Family) else family
     return MORPHISMS.get(name) if name in MORPHISMS.names() else GENERIC
 

@@ -18,18 +18,15 @@ max-pooling at the end of the block. Pooling drops an odd last row and column.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sparsemod.networks.cnn_parameters import conv_space
 from sparsemod.networks.cnn_plan import plan
 from sparsemod.networks.family import family
 from sparsemod.networks.options import flag, share, whole
 from sparsemod.records import DataInfo, Value
-from sparsemod.space.parameters import Categorical, Condition, Integer, Parameter, Real
 from sparsemod.space.space import Space
 
 if TYPE_CHECKING:
     from torch import nn
-
-TYPES = ("conv", "down", "separable")
-HEADS = ("average", "flatten")
 
 
 @family("cnn", layouts=["channels-height-width"])
@@ -65,33 +62,15 @@ class Cnn:
 
     def space(self, data: DataInfo) -> Space:
         """Return the parameters that the module's docstring lists."""
-        parameters: list[Parameter] = [Integer(name="blocks", low=1, high=self.max_blocks)]
-        for b in range(1, self.max_blocks + 1):
-            in_block = () if b == 1 else _from("blocks", b, self.max_blocks)
-            parameters.append(Integer(name=f"b{b}_layers", low=1, high=self.max_layers, when=in_block))
-            for n in range(1, self.max_layers + 1):
-                in_layer = in_block if n == 1 else _from(f"b{b}_layers", n, self.max_layers)
-                parameters += [
-                    Categorical(name=f"b{b}_l{n}_type", values=TYPES, when=in_layer),
-                    Integer(name=f"b{b}_l{n}_filters", low=1, high=self.max_filters, log=True, when=in_layer),
-                    Integer(name=f"b{b}_l{n}_kernel", low=2, high=self.max_kernel, when=in_layer),
-                ]
-            parameters.append(Categorical(name=f"b{b}_pool", values=(False, True), when=in_block))
-        parameters += [
-            Categorical(name="head", values=HEADS),
-            Integer(name="dense", low=0, high=self.max_dense),
-        ]
-        for i in range(1, self.max_dense + 1):
-            parameters.append(
-                Integer(
-                    name=f"d{i}_width",
-                    low=10,
-                    high=self.max_dense_width,
-                    log=True,
-                    when=_from("dense", i, self.max_dense),
-                )
-            )
-        return Space([*parameters, Real(name="dropout", low=0.0, high=self.max_dropout)])
+        return conv_space(
+            self.max_blocks,
+            self.max_layers,
+            self.max_filters,
+            self.max_kernel,
+            self.max_dense,
+            self.max_dense_width,
+            self.max_dropout,
+        )
 
     def build(self, parameters: Mapping[str, Value], data: DataInfo) -> "nn.Module":
         """Build the network, He-initialized.
@@ -102,8 +81,3 @@ class Cnn:
         from sparsemod.networks.cnn_module import build
 
         return build(planned, data, self.batch_norm)
-
-
-def _from(name: str, low: int, high: int) -> tuple[Condition, ...]:
-    """Return the condition `name` >= `low`, where `high` is the largest value of `name`."""
-    return (Condition(parameter=name, values=tuple(range(low, high + 1))),)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError, UnknownName
 from sparsemod.layouts import LAYOUTS
+from sparsemod.networks.own_module import is_module_class, own_module_family
 from sparsemod.records import DataInfo, Value
 from sparsemod.registry import Registry, summarize_error
+from sparsemod.space.from_ax import from_ax, is_ax
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 from sparsemod.space.space import Space
 
@@ -66,11 +68,15 @@ class Family:
             raise InvalidInput("network.family", self.name, allowed) from error
         if isinstance(space, Space):
             return space.check_reachable()
+        if _of_ax(space):
+            return from_ax(space).check_reachable()
         try:
             parameters = _parameters(space)
         except TypeError:
             raise InvalidInput(
-                f"space of family {self.name!r}", space, "a Space, a list of parameters, or a mapping of them"
+                f"space of family {self.name!r}",
+                space,
+                "a Space, a list of parameters, a mapping of them, or an Ax space",
             ) from None
         return Space(parameters).check_reachable()
 
@@ -79,7 +85,7 @@ class Family:
 
         They come from torch's global generator: seed it inside `torch.random.fork_rng`.
 
-        Input float32 (N, *data.shape), output logits (N, data.classes). Raises BuildError when the network
+        Input float32 (N, *data.shape), output (N, *data.outputs), for classes their logits (N, data.classes). Raises BuildError when the network
         cannot be built, InvalidInput for data that the family cannot use.
         """
         import torch
@@ -105,13 +111,17 @@ class Family:
                 f"family {self.name!r}: the network does not run on {data.name} {data.shape}: {type(error).__name__}: {error}"
             ) from error
         shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        if shape != (2, data.classes):
+        if shape != (2, *data.outputs):
             raise BuildError(
-                f"family {self.name!r}: for 2 samples the network returns {shape}, expected logits (2, {data.classes})"
+                f"family {self.name!r}: for 2 samples the network returns {shape}, expected {(2, *data.outputs)}"
             )
         return module.train(was_training)
 
     def _check_layout(self, data: DataInfo) -> None:
+        known = getattr(self.implementation, "checked", False)
+        if known and len(data.outputs) > 1 and not getattr(self.implementation, "maps", False):
+            allowed = "a family whose networks have an output for each position, such as fcn"
+            raise InvalidInput("network.family", self.name, allowed)
         if self.layouts and data.layout not in self.layouts:
             wanted = " or ".join(f"{name} {LAYOUTS[name].title}" for name in self.layouts)
             raise InvalidInput(
@@ -194,7 +204,9 @@ class _FromFunction:
 
 
 FAMILIES: Registry[FamilyFactory] = Registry(
-    "network family", "sparsemod.families", builtin=("sparsemod.networks @family",)
+    "network family",
+    "sparsemod.families",
+    builtin=("sparsemod.networks @family", "sparsemod.importing @family"),
 )
 
 
@@ -245,12 +257,30 @@ def create_family(name: str, options: Mapping[str, Value] | None = None, *, impo
     factory: Any = FAMILIES.get(name, imports=imports, field="network.family")
     if not isinstance(factory, FamilyFactory):  # `module:attribute` may name an undecorated class
         if not all(callable(getattr(factory, method, None)) for method in ("space", "build")):
-            raise InvalidInput(
-                "network.family", name, "a class with `space` and `build`, or a decorated function"
-            )
+            if not is_module_class(factory):
+                raise InvalidInput(
+                    "network.family",
+                    name,
+                    "a class with `space` and `build`, a decorated function, or a torch module class Net(parametrization, classes, input_shape)",
+                )
+            factory = own_module_family(factory, name.partition(":")[0])
         factory = FamilyFactory(name, factory, None)
     created: Family = factory(**(options or {}))
     return created
+
+
+def _of_ax(space: Any) -> bool:
+    """Return whether a space is one of Ax, or a list or mapping of Ax parameters."""
+    if is_ax(space):
+        return True
+    items = (
+        list(space.values())
+        if isinstance(space, Mapping)
+        else space
+        if isinstance(space, list | tuple)
+        else ()
+    )
+    return any(is_ax(item) for item in items)
 
 
 def _parameters(space: Any) -> list[Parameter]:

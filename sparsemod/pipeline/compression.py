@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsemod.errors import Conflict, InvalidInput
-from sparsemod.pipeline.local_run import Finished, LocalRun
+from sparsemod.pipeline.journal import Finished
+from sparsemod.pipeline.local_run import LocalRun
 from sparsemod.records import Candidate, TrialRecord, TrialResult, TrialState
 from sparsemod.sources.study import DIGITS, LABEL, REFERENCE, StudyConfig
 from sparsemod.spec.experiment import ExperimentSpec
@@ -46,6 +47,8 @@ def compression_spec(
     plain.pop("constraints", None)
     plain["name"] = f"{spec.name} trial {trial.index} compressed"
     plain["space"] = {name: {"type": "fixed", "value": value} for name, value in own.items()}
+    if all(stage.name != "damage" for stage in spec.pipeline):
+        plain["pipeline"] = [*plain["pipeline"], {"name": "damage"}]
     plain["pruning"] = {
         "method": "filters", "of": "weights", "schedule": schedule or {"name": "one-shot", "begin": 0.0}
     }  # fmt: skip

@@ -4,13 +4,16 @@ from dataclasses import replace
 
 from torch import nn
 
+from sparsemod.data import Dataset
+from sparsemod.decoding import Decoding
 from sparsemod.export.c.encoding import encoded_layers
-from sparsemod.graph import Graph, capture, deployed, without_ending
+from sparsemod.graph import Graph, capture_one, deployed, without_ending
 from sparsemod.measure.encodings import EncodingGoal
 from sparsemod.measure.predicted import chosen_encodings
 from sparsemod.pipeline.problem import Problem
 from sparsemod.quantization import IntegerNetwork
 from sparsemod.targets import device
+from sparsemod.training.resident import fitted
 
 
 def encoding_goal(problem: Problem) -> EncodingGoal:
@@ -40,11 +43,26 @@ def encoding_goal(problem: Problem) -> EncodingGoal:
 
 
 def captured(module: nn.Module, problem: Problem) -> tuple[Graph, tuple[str, ...]]:
-    """Return the captured graph of a classifier, and the names of the last layers that it lacks: see `without_ending`.
+    """Return the captured graph, and the names of the last layers that it lacks.
 
-    Training and every metric of a trial depend on the order of the classes alone. Raises the errors of `capture`.
+    Training and every metric of a classifier depend on the order of the classes alone: see `without_ending`. Raises
+    the errors of `capture`.
     """
-    return without_ending(capture(module, problem.info.shape, problem.info.layout))
+    graph = capture_one(module, problem.info.shape, problem.info.layout)
+    return without_ending(graph) if problem.spec.task.targets == "classes" else (graph, ())
+
+
+def decoding_of(network: IntegerNetwork, problem: Problem, data: Dataset) -> Decoding:
+    """Return what the outputs of `network` mean in the spec's task."""
+    task = fitted(problem.spec.task, data)
+    scores = None
+    if problem.spec.task.targets == "normal":
+        split = data.validation
+        normal = split.x[split.y == 0]
+        int8 = network.quantize_input(normal)
+        outputs = network.run(int8, None if split.lengths is None else split.lengths[split.y == 0])
+        scores = replace(network, decoding=task.decoding()).answers(int8, outputs)
+    return task.decoding(scores)
 
 
 def encoded(network: IntegerNetwork, module: nn.Module, problem: Problem) -> IntegerNetwork:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from sparsemod.data import Dataset, Split, load
+from sparsemod.data import Dataset, load
 from sparsemod.data.arrays import looks_channels_last
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupported
 from sparsemod.morphisms import inherit
@@ -22,7 +22,7 @@ from sparsemod.networks.watched import WatchedFamily
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.reporter import Silent
 from sparsemod.pipeline.screening import Screen, build
-from sparsemod.pipeline.work import Work
+from sparsemod.pipeline.work import Work, windows
 from sparsemod.records import TrialState, Value
 from sparsemod.registry import summarize_error
 from sparsemod.spec.experiment import ExperimentSpec
@@ -30,6 +30,9 @@ from sparsemod.training import augmentation
 from sparsemod.units import METRICS
 
 Level = Literal["ok", "warning", "error"]
+
+_COUNTED = {"values": "values", "labels": "labels"}
+"""What the data's `classes` count, by the task's targets."""
 
 _REASONS = 10  # largest number of different reasons shown for failing draws
 
@@ -105,10 +108,14 @@ class _DryRun:
         self.findings.append(Finding(level, subject, message))
 
     def run(self) -> None:
-        data = load(self.spec.dataset, imports=self.imports)
+        data = load(self.spec.dataset, targets=self.spec.task.targets, imports=self.imports)
         sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
+        lengths = data.train.lengths
+        steps = "" if lengths is None else f" (sequences of {lengths.min()} to {lengths.max()} steps)"
         self.add(
-            "ok", "data", f"{data.info.name}: shape {data.info.shape}, {data.info.classes} classes; {sizes}"
+            "ok",
+            "data",
+            f"{data.info.name}: shape {data.info.shape}{steps}, {data.info.classes} {_COUNTED.get(self.spec.task.targets, 'classes')}; {sizes}",
         )
         self.data(data)
         if len(data.validation) < 100:
@@ -176,6 +183,16 @@ class _DryRun:
                 "give each a single value, or read it in the family",
             )
 
+        idle = problem.unread_pipeline(problem.space)
+        idle = tuple(name for name in idle if name in searched)
+        if idle:
+            self.add(
+                "warning",
+                "space",
+                f"no setting reads {', '.join(idle)} (pruning.method is {self.spec.pruning.method}), so searching them has no effect; "
+                "give each a single value, or choose a method with that key",
+            )
+
     def screen(self, problem: Problem) -> None:
         self.subject = "budgets"
         screen = Screen(problem)
@@ -239,12 +256,13 @@ class _DryRun:
 
         Device costs come from the model.
         """
+        problem, data = problem.of_candidate(values), windows(problem, data, values)
         count = min(len(data.train), problem.training(values).batch_size)
         part = max(1, len(data.validation) * count // len(data.train))
         few = replace(
             data,
-            train=Split("train", data.train.x[:count], data.train.y[:count]),
-            validation=Split("validation", data.validation.x[:part], data.validation.y[:part]),
+            train=data.train.first(count),
+            validation=data.validation.first(part),
         )
         measure = self.spec.measure.model_copy(update={"device": "model"})
         problem = replace(problem, spec=problem.spec.model_copy(update={"measure": measure}))

@@ -3,35 +3,43 @@
 FOLDER/spec.json        the spec; a folder holds one spec, which can be extended
 FOLDER/device.yaml      the profile of its device
 FOLDER/trials.jsonl     a line for each finished trial, appended; an interrupted run resumes from it
+FOLDER/trials.N.jsonl   the journal before trials were dropped (`run --keep`)
+FOLDER/trials-K.jsonl   the same of process K, while several processes share a study
 FOLDER/artifacts/       weights and integer networks, by digest
 FOLDER/trials.csv, repetitions.csv, pareto.csv, pareto.json, pareto.png, pareto.svg
+FOLDER/experiment.json  spec and trials in short, below 1 kB a trial
+FOLDER/time.txt         wall seconds of the whole run, interruptions excluded
+FOLDER/models/          weights and integer networks of the Pareto front, by trial
 """
 
 import fcntl
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, model_validator
-
 from sparsemod.data import Dataset, load
 from sparsemod.errors import Conflict, EnvironmentFailure, InvalidInput, NotFound
 from sparsemod.files import append_durably, move, write_atomically
 from sparsemod.pipeline.environment import environment_failure
+from sparsemod.pipeline.front_models import write_models
+from sparsemod.pipeline.journal import Finished, keep_trials, read_trials
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposer
 from sparsemod.pipeline.time_limit import Timed, TimeUp, time_limit
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
 from sparsemod.plugins import Names
-from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialRecord, TrialResult, TrialState
+from sparsemod.records import Candidate, Failure, FailureKind, TrialRecord, TrialResult, TrialState
+from sparsemod.report.experiment_json import experiment_json
 from sparsemod.report.pareto import front
 from sparsemod.report.results import write_results
 from sparsemod.sources.observation import Observation, Suggestion
+from sparsemod.spec.difference import difference
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
 from sparsemod.targets import adopt_device, device, device_names
@@ -43,40 +51,13 @@ _WRITTEN = (
     "device.yaml",
     "trials.jsonl",
     "trials.csv",
+    "experiment.json",
+    "time.txt",
     "pareto.csv",
     "pareto.json",
     "pareto.png",
     "pareto.svg",
 )
-
-
-class Finished(Record):
-    """A finished trial: one line of trials.jsonl."""
-
-    index: int
-    candidate: Candidate
-    planned_epochs: int
-    seed: int
-    result: TrialResult
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_wall_time(cls, line: Any) -> Any:
-        """Drop the wall time that earlier versions wrote beside the seconds of the stages."""
-        return {key: line[key] for key in line if key != "seconds"} if isinstance(line, dict) else line
-
-    @property
-    def record(self) -> TrialRecord:
-        """The trial as reports show it."""
-        r = self.result
-        return TrialRecord(
-            index=self.index, state=r.state, candidate=self.candidate, epochs=self.planned_epochs, seed=self.seed, trained_epochs=r.epochs,
-            measurements=r.measurements, seconds=r.seconds, notes=r.notes, failure=r.failure, artifacts=r.artifacts,
-        )  # fmt: skip
-
-    def observation(self) -> Observation:
-        """Return the trial as an observation of the candidate source."""
-        return Observation.of(self.record)
 
 
 class _Folder:
@@ -112,25 +93,11 @@ class _Folder:
         write_atomically(self._spec_file, (json.dumps(spec.to_dict(), indent=1) + "\n").encode())
 
     def _read(self) -> list[Finished]:
-        if not self._journal.exists():
-            return []
-        lines = self._journal.read_text().splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):
-            # The process was killed during this write: the trial runs again.
-            lines.pop()
-            write_atomically(self._journal, "".join(lines).encode())
-        trials = []
-        for number, line in enumerate(lines, 1):
-            try:
-                trials.append(Finished.model_validate_json(line))
-            except ValidationError as error:
-                raise InvalidInput(
-                    "trial",
-                    line,
-                    f"a finished trial as this version writes it; {error.errors()[0]['msg']}",
-                    f"{self._journal}:{number}",
-                ) from error
-        return trials
+        return read_trials(self._journal, mend=True)
+
+    def _parts(self) -> list[Path]:
+        """Return the journals of processes that share a study in this folder."""
+        return sorted(self.folder.glob("trials-*.jsonl"))
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -186,6 +153,17 @@ class LocalFolder(_Folder):
             self._write_spec(self.spec)
         return self.spec
 
+    def keep(self, count: int) -> Path | None:
+        """Keep the first `count` trials; the next run continues after them. See `keep_trials`.
+
+        Raises InvalidInput, and Conflict while a run is active in the folder.
+        """
+        with self._lock():
+            self._read()  # removes the half line of a killed run
+            old = keep_trials(self._journal, count)
+            self.trials = self._read()
+        return old
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -199,12 +177,19 @@ class Outcome:
 class LocalRun(_Folder):
     """A run of `spec` in `folder`; it creates the folder, or continues a run of the same spec.
 
-    Raises Conflict for a folder with another spec, and the errors of the spec and its data.
+    Raises Conflict for a folder with another spec or with parts of a shared study, and the errors of the spec and its
+    data.
     """
+
+    shared = False
+    """Whether several processes work in the folder, each on its part."""
+
+    _workdir = _WORKDIR
 
     def __init__(self, spec: ExperimentSpec, folder: Path, *, device: str = "cpu") -> None:
         self.folder, self.device = folder, device
-        self.data: Dataset = load(spec.dataset)
+        self._began: float | None = None
+        self.data: Dataset = load(spec.dataset, targets=spec.task.targets)
         self.problem = Problem.of(spec, self.data.info, imports=True)
         self.spec = spec = self.problem.spec
         # Build the augmentations now: their errors must appear before the first trial.
@@ -219,15 +204,21 @@ class LocalRun(_Folder):
             allowed = f"a folder that can be created and written ({error.strerror})"
             raise InvalidInput("folder of results", str(self.folder), allowed) from error
         if self._spec_file.exists():
-            if self._read_spec() != self.spec:
+            stored = self._read_spec()
+            if stored != self.spec:
                 raise Conflict(
-                    f"{self.folder} holds results of another spec; choose another folder or remove it. "
+                    f"{self.folder} holds results of another spec ({difference(stored, self.spec)}); choose another folder or remove it. "
                     f"`sparsemod extend {self.folder}` adds trials to it, `sparsemod run {self.folder}` continues with its spec"
                 )
         else:
             profile = device(self.spec.target.device).model_dump_json(indent=1, exclude_none=True)
             write_atomically(self._device_file, (profile + "\n").encode())
             self._write_spec(self.spec)
+        if not self.shared and self._parts():
+            raise Conflict(
+                f"{self.folder} holds parts of a study that several processes share; `sparsemod study` with -j and -i "
+                "continues it"
+            )
         self.trials = self._read()
 
     def adopt(self, trial: Finished) -> None:
@@ -255,6 +246,7 @@ class LocalRun(_Folder):
         folder, and EnvironmentFailure when the machine lacks a resource, such as disk space. After
         EnvironmentFailure the current trial is not recorded, and the same call continues the run later.
         """
+        self._began = time.monotonic()
         with self._lock():
             self.trials = self._read()
             self._sweep()
@@ -298,9 +290,7 @@ class LocalRun(_Folder):
             if not suggestions:
                 return "the search space has no more candidates"
             for suggestion in suggestions:
-                index = len(self.trials)
-                reporter = on_start(index, suggestion) if suggestion.miss() is None else None
-                finished = self._evaluate(index, suggestion, reporter or Silent())
+                finished = self.evaluate(len(self.trials), suggestion, on_start)
                 self._append_trial(finished)
                 on_finished(finished)
         return reason
@@ -310,19 +300,44 @@ class LocalRun(_Folder):
         return [trial.observation() for trial in self.trials]
 
     def write(self) -> dict[str, Path]:
-        """Write the tables and plots of the finished trials; return the files."""
+        """Write tables, plots, times and the models of the front of the finished trials; return the files."""
         rounds = {part.name: part.title for part in self.spec.source.plan()}
         rows = [trial.record for trial in self.trials]
-        return write_results(self.folder, self.spec.name, self.problem.objectives, rows, rounds)
+        files = write_results(self.folder, self.spec.name, self.problem.objectives, rows, rounds)
+        best = front(self.problem.objectives, rows)
+        seconds = self._seconds()
+        texts = {
+            "experiment.json": experiment_json(self.spec, rows, [row.index for row in best], seconds),
+            "time.txt": f"{seconds:.1f} s\n",
+        }
+        for name, content in texts.items():
+            write_atomically(self.folder / name, content.encode())
+            files[name] = self.folder / name
+        write_models(self.folder / "models", best, self.artifact)
+        return files
 
-    def _evaluate(self, index: int, suggestion: Suggestion, reporter: Reporter) -> Finished:
+    def _seconds(self) -> float:
+        """Return the wall seconds of this run in all processes; the time since the last call is added to time.txt."""
+        file, now = self.folder / "time.txt", time.monotonic()
+        began, self._began = self._began, now
+        try:
+            before = float(file.read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            before = 0.0
+        return before + (0.0 if began is None else now - began)
+
+    def evaluate(
+        self, index: int, suggestion: Suggestion, on_start: Callable[[int, Suggestion], Reporter | None]
+    ) -> Finished:
+        """Return the finished trial of a suggestion; its artifacts are stored, its line in the journal is not."""
         seed = trial_seed(self.spec.seed, index)
         result = suggestion.miss()
         if result is None:
+            reporter = on_start(index, suggestion) or Silent()
             parent = self.parent(suggestion.candidate)
             limit = self.spec.limits.trial_seconds
             timed = Timed(reporter, limit)
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=_WORKDIR) as workdir:
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=self._workdir) as workdir:
                 try:
                     with time_limit(limit):
                         result = evaluate(
@@ -347,14 +362,20 @@ class LocalRun(_Folder):
         """
         if candidate.parent is None:
             return None
-        trial = self.trials[candidate.parent]
+        trial = self.finished(candidate.parent)
         weights = trial.record.artifact("weights")
         if weights is None:
             raise InvalidInput("candidate.parent", candidate.parent, "a completed trial with stored weights")
         path = self.artifact(weights.digest)
         if not path.is_file():
             raise EnvironmentFailure(f"the weights of trial {candidate.parent} are missing: {path}")
-        return ParentWeights(trial.candidate.parameters, path.read_bytes(), trial.result.epochs)
+        kept = trial.record.artifact("rewind")
+        rewind = None if kept is None else self.artifact(kept.digest).read_bytes()
+        return ParentWeights(trial.candidate.parameters, path.read_bytes(), trial.result.epochs, rewind)
+
+    def finished(self, index: int) -> Finished:
+        """Return a finished trial by its index."""
+        return self.trials[index]
 
     def _append_trial(self, finished: Finished) -> None:
         # Half a line would hide the next trial.

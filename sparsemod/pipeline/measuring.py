@@ -1,8 +1,9 @@
 """The measurements of a finished network: validation error, costs with their provenance, and differences from the plan."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from sparsemod.data import Split
@@ -12,15 +13,20 @@ from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import measured_costs
 from sparsemod.quantization import Quantized
 from sparsemod.records import Measurement
-from sparsemod.training.metrics import METRICS
-from sparsemod.units import over_budget
+from sparsemod.sequences import Padded, call
+from sparsemod.training.metrics import METRICS as SCORERS
+from sparsemod.training.metrics import Score
+from sparsemod.training.resident import fitted
+from sparsemod.training.tasks.base import Task
+from sparsemod.training.votes import voted
+from sparsemod.units import METRICS, over_budget
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.work import Work
 
 
 def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Measurement]:
-    """Return error and costs of `network`, and the error of `module` before quantization.
+    """Return metric and costs of `network`, and the metric of `module` before quantization.
 
     Differences from the planned costs become notes of `work`.
     """
@@ -32,13 +38,17 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
     if training_memory.METRIC in work.planned:  # of the network that was trained
         by_metric[training_memory.METRIC] = work.planned[training_memory.METRIC]
     work.notes += notes
-    x, y = work.data.validation.tensors()
+    split = work.data.validation
+    x, _ = split.tensors()
     with torch.inference_mode():
         # Use torch's default memory format, which a user's module may need for `view`.
         plain = x.clone(memory_format=torch.contiguous_format)
-        score = METRICS.create(problem.spec.training.metric).score(module.eval()(plain).numpy(), y.numpy())
+        batch = plain if split.lengths is None else Padded(plain, torch.from_numpy(split.lengths))
+        outputs = call(module.eval(), batch).numpy()
+    task = fitted(problem.spec.task, work.data)
+    score = _score(problem, task, outputs, split.x, split)
     floating = Measurement(
-        metric="float_error", value=score.value, unit="fraction", method=f"float network before quantization on {len(y)} samples",
+        metric=f"float_{problem.spec.quality}", value=score.value, unit=METRICS[problem.spec.quality].unit, method=f"float network before quantization on {counted(split)}",
         target="host", split="validation", standard_error=score.standard_error,
     )  # fmt: skip
     for name in problem.spec.objectives:
@@ -49,19 +59,38 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
     values = {name: measurement.value for name, measurement in by_metric.items()}
     for name, excess in problem.objectives.over_budget(values).items():
         work.notes.append(f"{over_budget(name, excess)}; the plan before training was within the budget")
-    return [network_error(problem, network, work.data.validation), floating, *by_metric.values()]
+    return [network_quality(work, network, split), floating, *by_metric.values()]
 
 
-def network_error(problem: Problem, network: Quantized, split: Split) -> Measurement:
-    """Return the spec's metric of `network` on `split`, with its standard error."""
+def network_quality(work: "Work", network: Quantized, split: Split) -> Measurement:
+    """Return the metric of the spec's task for `network` on `split`, with its standard error and details."""
+    problem = work.problem
+    task = fitted(problem.spec.task, work.data)
     metric = problem.spec.training.metric
-    score = METRICS.create(metric).score(network.logits(split.x), split.y)
+    outputs, inputs = network.logits(split.x, split.lengths), network.seen(split.x)
+    score = _score(problem, task, outputs, inputs, split)
+    answers, truth = voted(task.predictions(outputs, inputs), split.y, split.sequence)
     return Measurement(
-        metric="error",
+        metric=metric.key,
         value=score.value,
-        unit="fraction",
-        method=f"{'' if metric.name == 'error' else f'{metric.name} of the '}{network.title} on {len(split)} samples",
+        unit=METRICS[metric.key].unit,
+        method=f"{'' if metric.name == metric.key else f'{metric.name} of the '}{network.title} on {counted(split)}",
         target="host",
         split="test" if split.name == "test" else "validation",
         standard_error=score.standard_error,
+        detail=dict(task.details(answers, truth, work.data.names)),
     )
+
+
+def _score(
+    problem: Problem, task: Task[Any], outputs: NDArray[Any], inputs: NDArray[Any], split: Split
+) -> Score:
+    scorer = SCORERS.create(problem.spec.training.metric)
+    return scorer.score(*voted(task.predictions(outputs, inputs), split.y, split.sequence))
+
+
+def counted(split: Split) -> str:
+    """Return the number of samples in words: "370 samples", or "370 sequences by votes of 512 windows"."""
+    if split.sequence is None:
+        return f"{len(split)} samples"
+    return f"{split.sequences} sequences by votes of {len(split)} windows"

@@ -5,29 +5,35 @@ This module imports no torch, so that the server can check specs and candidates.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from sparsemod.data.windows import Splitter, windowed_info
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.files import fingerprint
 from sparsemod.networks.family import Family, create_family
 from sparsemod.networks.zoo import network
 from sparsemod.objectives import Objectives
-from sparsemod.plugins import Names, PluginConfig
+from sparsemod.plugins import Names
 from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.spec.methods import RULES, PruningConfig
+from sparsemod.spec.methods import RULES, TASKS, PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
 from sparsemod.spec.pipeline_parameters import (
+    FINETUNE_EPOCHS,
+    MAX_LEN,
     METHOD,
     PIPELINE_PARAMETERS,
     changed,
     check_narrowed,
+    check_pipeline,
+    check_training,
     extremes,
+    read_by,
     with_method,
 )
 from sparsemod.spec.training import TrainingSpec
@@ -60,7 +66,8 @@ class Problem:
             spec.check_methods()
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             family = with_substitutes(family, spec.network.substitutes, spec.network.substitutes_skip)
-            problem = cls(spec, info, family)
+            problem = cls(spec, TASKS.create(spec.task).network_info(info), family)
+            problem = replace(problem, info=problem.largest_windows())
             check_known(spec.pipeline)
             spec.source.check(problem.space)
             problem.check_training(imports=imports)
@@ -89,9 +96,46 @@ class Problem:
                     f"a parameter of family {self.spec.network.family} or of the pipeline: {names}",
                 )
         space = family_space.override(searched)
+        self._check_family_pipeline(space)
         # The spec's constraints come first, so that an error's index is the index in the spec.
         whole = Space(space.parameters, [*self.spec.constraints, *family_space.constraints])
         return whole.check_reachable(name for name in searched if name not in family_space)
+
+    def _check_family_pipeline(self, space: Space) -> None:
+        """Check the pipeline parameters that the family's own space has, as those of the spec are checked.
+
+        Raises InvalidInput.
+        """
+        if "sparsity" in space and "prune_threshold" in space:
+            raise InvalidInput(
+                "space.sparsity",
+                "searched",
+                "left out: `prune_threshold` of the family's space is the same setting",
+            )
+        unread = self.unread_pipeline(space)
+        for name in PIPELINE_PARAMETERS:
+            if name in space and name not in self.spec.searched() and name not in unread:
+                methods = space.parameter(METHOD) if METHOD in space else None
+                check_pipeline(
+                    space.parameter(name),
+                    self.spec.training,
+                    self.spec.pruning,
+                    f"space.{name}",
+                    methods,
+                    self.spec.dataset.splitter,
+                )
+
+    def unread_pipeline(self, space: Space) -> tuple[str, ...]:
+        """Return the pipeline parameters of a space that no setting of the spec reads, such as a sparsity without pruning."""
+        if METHOD in space:
+            return ()
+        splitter = self.spec.dataset.splitter
+        parts = (self.spec.training, self.spec.pruning, *(() if splitter is None else (splitter,)))
+        return tuple(
+            name
+            for name in PIPELINE_PARAMETERS
+            if name in space and name != FINETUNE_EPOCHS and not any(read_by(part, name) for part in parts)
+        )
 
     def check_training(self, *, imports: bool = False) -> None:
         """Check the searched training rules, and that a teacher's network exists and suits every rule.
@@ -128,6 +172,44 @@ class Problem:
         parameters = self.space.validate(self.space.fill(candidate.parameters))
         return candidate.model_copy(update={"parameters": parameters})
 
+    def splitter(self, values: Mapping[str, Value]) -> Splitter | None:
+        """Return how sequences are cut for a candidate, None if they stay whole."""
+        part = self.spec.dataset.splitter
+        if part is None:
+            return None
+        steps = int(values.get(MAX_LEN, part.max_len or 0))
+        return Splitter(steps, min(part.stride or steps, steps), part.remainder)
+
+    def largest_windows(self) -> DataInfo:
+        """Return the facts about the data with the longest windows that a candidate may have.
+
+        Raises InvalidInput when there is a splitter and the samples are no sequences.
+        """
+        if self.spec.dataset.splitter is None:
+            return self.info
+        searched = self.spec.searched().get(MAX_LEN)
+        if searched is None and self.spec.dataset.splitter.max_len is None:
+            # An own family may search `max_len` in its own space.
+            own = self.family.space(self.info)
+            if MAX_LEN not in own:
+                allowed = "a number of steps, or the parameter max_len in the space"
+                raise InvalidInput("dataset.splitter.max_len", None, allowed)
+            searched = own.parameter(MAX_LEN)
+        longest = {} if searched is None else {MAX_LEN: max(int(value) for value in extremes(searched))}
+        return self._windowed(longest)
+
+    def of_candidate(self, values: Mapping[str, Value]) -> "Problem":
+        """Return the problem with the windows of a candidate; the space stays the same."""
+        if self.spec.dataset.splitter is None:
+            return self
+        narrowed = replace(self, info=self._windowed(values))
+        narrowed.__dict__["space"] = self.space  # a cached property
+        return narrowed
+
+    def _windowed(self, values: Mapping[str, Value]) -> DataInfo:
+        splitter = self.splitter(values)
+        return self.info if splitter is None else windowed_info(self.info, splitter)
+
     def architecture(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Return the family's parameters, without those of the pipeline."""
         return {name: value for name, value in values.items() if name not in PIPELINE_PARAMETERS}
@@ -146,15 +228,20 @@ class Problem:
             part = with_method(part, str(values[METHOD]))
         return self._changed("pruning", part, values)
 
-    def training(self, values: Mapping[str, Value]) -> TrainingSpec:
-        """Return the spec's training with the candidate's values.
+    def training(self, values: Mapping[str, Value], changes: Mapping[str, Any] | None = None) -> TrainingSpec:
+        """Return the spec's training with the candidate's values, after the `changes` of its source.
 
         Raises InvalidInput for a value that training does not accept.
         """
-        return self._changed("training", self.spec.training, values)
+        part = self.spec.training
+        if changes:
+            part = check_training(part, changes, "source")
+        return self._changed("training", part, values)
 
     def _changed(self, name: str, part: M, values: Mapping[str, Value]) -> M:
-        searched = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and _has_key(part, n)}
+        searched = {
+            n: values[n] for n in PIPELINE_PARAMETERS if n in values and read_by(part, n) and n != METHOD
+        }
         try:
             return changed(part, searched) if searched else part
         except ValidationError as error:
@@ -162,10 +249,6 @@ class Problem:
             raise InvalidInput(
                 ".".join([name, *map(str, first["loc"])]), first["input"], first["msg"]
             ) from None
-
-
-def _has_key(part: BaseModel, key: str) -> bool:
-    return part.has(key) if isinstance(part, PluginConfig) else key in type(part).model_fields
 
 
 def trial_seed(seed: int, index: int) -> int:

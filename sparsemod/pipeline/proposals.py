@@ -21,7 +21,7 @@ class Proposer:
     """A source; the costs of its misses come from `measure`."""
 
     def __init__(self, source: Source, measure: Measure) -> None:
-        self._source, self._measure = source, measure
+        self.source, self._measure = source, measure
 
     @classmethod
     def of(cls, problem: Problem, watch: Callable[[Costs], Costs] = _unchanged) -> "Proposer":
@@ -34,11 +34,11 @@ class Proposer:
 
     def done(self, observations: Sequence[Observation]) -> str | None:
         """See `Source.done`."""
-        return self._source.done(observations)
+        return self.source.done(observations)
 
     def next(self, observations: Sequence[Observation], n: int) -> list[Suggestion]:
         """See `Source.next`. Candidates over a budget get their measurements."""
-        return [self._measured(suggestion) for suggestion in self._source.next(observations, n)]
+        return [self._measured(suggestion) for suggestion in self.source.next(observations, n)]
 
     def _measured(self, item: Suggestion) -> Suggestion:
         if item.feasible or item.error is not None:

@@ -49,8 +49,9 @@ class Silent:
 
 @dataclass(frozen=True)
 class ParentWeights:
-    """The parent's parameters, its `weights` artifact (safetensors), and the epochs of training in it."""
+    """The parent's parameters, its `weights` artifact (safetensors), the epochs of training in it, its artifact `rewind`."""
 
     parameters: Mapping[str, Value]
     state: bytes
     epochs: float
+    rewind: bytes | None = None

@@ -35,7 +35,8 @@ def build(problem: Problem, values: Mapping[str, Value], seed: int) -> nn.Module
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return problem.family.build(problem.architecture(values), problem.info)
+        info = problem.of_candidate(values).info
+        return problem.family.build(problem.architecture(values), info)
 
 
 def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> dict[str, Measurement]:
@@ -46,6 +47,7 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
     from the trained weights, which are estimates and say so. Raises Unsupported for an operator without
     a cost rule, BuildError for a network that does not run.
     """
+    problem = problem.of_candidate(values)
     plan = pruning_plan(problem, values, module)
     planned = _costs(problem, plan.graph, zeros=plan.zeros)
     if not plan.exact:
@@ -58,6 +60,7 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
 
 def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Plan:
     """Return the pruning plan of the candidate's network. Raises Unsupported, BuildError."""
+    problem = problem.of_candidate(values)
     method = METHODS.create(problem.pruning(values))
     module = deployable(module, problem.info.shape, problem.info.layout)
     graph, _ = captured(module, problem)
@@ -116,7 +119,8 @@ class Screen:
         """
         architecture = sorted(self.problem.architecture(values).items())
         trained = training_memory.needed(self.problem) and self.problem.training(values).model_dump_json()
-        key = repr((architecture, self.problem.pruning(values).model_dump_json(), trained))
+        window = self.problem.splitter(values)
+        key = repr((architecture, self.problem.pruning(values).model_dump_json(), trained, window))
         if key not in self._known:
             self._known[key] = self._planned_costs(values)
             if len(self._known) > _KEPT:

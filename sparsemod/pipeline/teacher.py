@@ -18,6 +18,8 @@ from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
+from sparsemod.training.resident import fitted
+from sparsemod.units import METRICS
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.work import Work
@@ -62,14 +64,16 @@ def _trained(work: "Work", settings: TrainingSpec, teacher: TeacherSpec) -> nn.M
     if key not in _TRAINED:
         module = _of_zoo(teacher, work.data.info)
         work.reporter.log(f"training the teacher {teacher.network} for {epochs} epochs")
+        task = fitted(work.problem.spec.task, work.data)
         outcome = train(
-            module, Resident.of(work.data, work.device), constant, epochs=epochs, seed=0, device=work.device
+            module, Resident.of(work.data, work.device, task), constant, epochs=epochs, seed=0, device=work.device, task=task
         )  # fmt: skip
         if outcome.best_epoch is None:
             raise InvalidInput("training.teacher.epochs", epochs, "a training that does not diverge")
+        metric = work.problem.spec.quality
         best = outcome.curve[outcome.best_epoch - 1]
         work.reporter.log(
-            f"the teacher's validation error is {best.validation_error:.2%} after epoch {best.epoch}"
+            f"the teacher's validation {METRICS[metric].title} is {METRICS[metric].show(best.validation_error)} after epoch {best.epoch}"
         )
         _TRAINED[key] = (work.data, module)
         while len(_TRAINED) > _KEPT:

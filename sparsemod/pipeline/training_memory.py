@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from sparsemod.pipeline.problem import Problem
 from sparsemod.records import DataInfo, Measurement, Value
+from sparsemod.spec.methods import LossConfig
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import optimizers
 from sparsemod.training.losses import LOSSES
 from sparsemod.training.memory_trace import MemoryTrace, Shadow, trace_iteration
 from sparsemod.training.rules import RULES
+from sparsemod.training.tasks.base import blank_targets
 
 METRIC = "training_memory"
 
@@ -50,7 +52,7 @@ def traced(module: nn.Module, info: DataInfo, settings: TrainingSpec, device: st
         return trace_iteration(
             module,
             rule,
-            _batch(info, settings.batch_size, device),
+            _batch(info, settings.batch_size, device, settings.loss),
             lambda outputs, targets: loss.mean(outputs, targets, smoothing),
             _optimizer(module, settings, device),
             at_once=settings.gradient_clip is None,
@@ -78,8 +80,8 @@ def by_rule(
     return found
 
 
-def _batch(info: DataInfo, size: int, device: str) -> tuple[Tensor, Tensor]:
-    labels = torch.zeros(size, dtype=torch.int64, device=device)
+def _batch(info: DataInfo, size: int, device: str, loss: LossConfig) -> tuple[Tensor, Tensor]:
+    labels = blank_targets(loss.targets, info, size, device)
     return torch.randn(size, *info.shape, device=device), labels
 
 

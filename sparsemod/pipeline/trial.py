@@ -9,7 +9,7 @@ from sparsemod.data import Dataset
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.reporter import ParentWeights, Reporter, Silent
-from sparsemod.pipeline.work import Mode, Work
+from sparsemod.pipeline.work import Mode, Work, windows
 from sparsemod.records import Candidate, TrialResult, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -50,9 +50,12 @@ def evaluate(
     result records every other error, with type, stage and place.
     """
     problem = Problem.of(spec, data.info, imports=imports)
+    values = problem.candidate(candidate).parameters
+    problem, data = problem.of_candidate(values), windows(problem, data, values)
     work = Work(
-        problem=problem, values=problem.candidate(candidate).parameters, epochs=epochs, seed=seed, data=data, device=device,
+        problem=problem, values=values, epochs=epochs, seed=seed, data=data, device=device,
         reporter=reporter or Silent(), parent=parent, resume=resume, workdir=workdir, mode=mode,
+        special=spec.source.training(candidate),
     )  # fmt: skip
     try:
         ended = work.run(spec.pipeline)

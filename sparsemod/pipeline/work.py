@@ -30,6 +30,7 @@ from sparsemod.records import (
     Value,
 )
 from sparsemod.registry import summarize_error
+from sparsemod.sources.base import CandidateTraining
 from sparsemod.stage_errors import is_out_of_memory
 from sparsemod.stages.base import Stage
 
@@ -42,7 +43,7 @@ class Work:
 
     `module` is the network after the stages so far. `integer` is the network whose accuracy counts.
     `planned` maps metrics to the costs known before training. `shared` lets stages pass values to later
-    stages, under names of their choice.
+    stages, under names of their choice. `special`: how its training differs from the spec's.
     """
 
     problem: Problem
@@ -56,6 +57,7 @@ class Work:
     resume: bytes | None = None
     workdir: Path | None = None
     mode: Mode = "search"
+    special: CandidateTraining = field(default_factory=CandidateTraining)
 
     module: nn.Module | None = None
     integer: Quantized | None = None
@@ -169,6 +171,12 @@ class Work:
             seconds = time.perf_counter() - started
             self.seconds[stage.name] = self.seconds.get(stage.name, 0.0) + seconds
             self.reporter.log(f"{stage.name}: {seconds:.2f} s")
+
+
+def windows(problem: Problem, data: Dataset, values: Mapping[str, Value]) -> Dataset:
+    """Return the data of a candidate: with a splitter, its windows of the sequences."""
+    splitter = problem.splitter(values)
+    return data if splitter is None else data.windowed(splitter)
 
 
 def plain_state(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sparsemod.graph import Graph
+    from sparsemod.sequences import Batch
 
 C = TypeVar("C", bound=PruningConfig)
 
@@ -33,7 +34,7 @@ class Context(Protocol):
     def seed(self) -> int: ...
     @property
     def loss(self) -> "Callable[[Tensor, Tensor], Tensor]": ...
-    def batches(self, size: int = ...) -> Iterator[tuple["Tensor", "Tensor"]]: ...
+    def batches(self, size: int = ...) -> Iterator[tuple["Batch", "Tensor"]]: ...
     def gradients(self, samples: int | None = None) -> dict[str, "Tensor"]: ...
 
 

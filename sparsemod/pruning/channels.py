@@ -79,11 +79,13 @@ class Labeller:
 
     def run(self) -> Channels:
         graph = self.graph
-        self.labels[graph.input] = self.fresh(graph.image(graph.input)[0])
-        self.frozen.append((self.labels[graph.input], _INPUT))
+        for name in graph.inputs:
+            self.labels[name] = self.fresh(graph.image(name)[0])
+            self.frozen.append((self.labels[name], _INPUT))
         for operator in graph.operators:
             self.labels[operator.output] = self.visit(operator)
-        self.frozen.append((self.labels[graph.output], _OUTPUT))
+        for name in graph.outputs.values():
+            self.frozen.append((self.labels[name], _OUTPUT))
         root = np.array([self.find(label) for label in range(len(self.parent))])
         reasons: dict[int, str] = {}
         for labels, reason in self.frozen:

@@ -63,3 +63,17 @@ def _copied(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Lab
     made = labeller.fresh(labeller.graph.image(operator.output)[0])
     labeller.frozen += [(inputs[0], _COPIED), (made, _COPIED)]
     return made
+
+
+@CHANNELS.rules("log_softmax", "group_norm", "offset")
+def _kept(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    labeller.frozen.append((inputs[0], f"{operator.kind} needs all of its channels"))
+    return inputs[0]
+
+
+@CHANNELS.register("matmul")
+def _product(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    """Keep every channel of the inputs: which elements a product reads is part of the network."""
+    made = labeller.fresh(labeller.graph.image(operator.output)[0])
+    labeller.frozen += [(labels, "a product of matrices reads it") for labels in (*inputs, made)]
+    return made

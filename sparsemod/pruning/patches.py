@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from sparsemod.graph.capture import evaluating
 from sparsemod.pruning.draws import generator
+from sparsemod.sequences import Batch, call
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear
 
@@ -34,7 +35,7 @@ class Patches:
 
 
 def layer_patches(
-    module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: Iterable[str], samples: int, patches: int, seed: int
+    module: nn.Module, batches: Iterable[tuple[Batch, Tensor]], names: Iterable[str], samples: int, patches: int, seed: int
 ) -> Mapping[str, Patches]:  # fmt: skip
     """Return the inputs of the layers whose weights are `names`, in evaluation mode.
 
@@ -56,7 +57,7 @@ def layer_patches(
             for x, _ in batches:
                 if left <= 0:
                     break
-                module(x[:left])
+                call(module, x[:left])
                 left -= len(x)
     finally:
         for handle in handles:

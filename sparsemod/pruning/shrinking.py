@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import BuildError
-from sparsemod.graph import Graph, Operator, capture
+from sparsemod.graph import Graph, Operator, capture_one
 from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, named_tensors, norm_keys
 from sparsemod.pruning.filters.allocation import Counter, Share, equal_shares
 from sparsemod.stage_errors import stage_errors
@@ -29,7 +29,7 @@ def shrink(module: nn.Module, shape: Sequence[int], layout: str | None = None) -
     they differ, as for a module whose forward contains sizes (x.view(-1, 256)); Unsupported when the module
     cannot be captured.
     """
-    graph = capture(module, tuple(shape), layout)
+    graph = capture_one(module, tuple(shape), layout)
     tensors = named_tensors(module)
     channels = channels_of(graph, tensors)
     return _shrunk(module, graph, channels, _alive(graph, channels, tensors))
@@ -94,7 +94,7 @@ class _Cut:
 
 def _cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _Cut | None:
     alone = operator.traits.affine or operator.traits.per_channel
-    if not (operator.traits.weighted or alone):
+    if operator.traits.recurrent or not (operator.traits.weighted or alone):
         return None
     source = channels.labels[operator.inputs[0]]
     rows = np.flatnonzero(keep[channels.labels[operator.output]])

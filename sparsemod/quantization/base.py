@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sparsemod.graph import Graph
+    from sparsemod.quantization.calibration import Samples
     from sparsemod.quantization.network import Quantized
 
 C = TypeVar("C", bound=QuantizationConfig)
@@ -22,8 +23,10 @@ class Scheme(Plugin[C]):
     predicted from both before training.
     """
 
-    def quantize(self, graph: "Graph", samples: "Tensor") -> "Quantized":
-        """Quantize a deployed graph (batch norms folded), calibrated on float samples (N, *input shape) of the training data.
+    def quantize(self, graph: "Graph", samples: "Samples", lengths: "Tensor | None" = None) -> "Quantized":
+        """Quantize a deployed graph (batch norms folded), calibrated on float samples of the training data.
+
+        `samples`: a tensor (N, *input shape), or one for each of several inputs, by name. `lengths` (N,): the valid steps of the samples, for a graph that uses them; None when every step is valid.
 
         Raises Unsupported for an operator without a rule, InvalidInput for values that are not finite.
         """

@@ -30,11 +30,17 @@ class FloatNetwork(Evaluation):
         """Shape of one sample."""
         return self.graph.shapes[self.graph.input]
 
-    def logits(self, images: Any) -> NDArray[np.float32]:
-        """Return the outputs (N, classes) of float images (N, *input shape)."""
+    def logits(self, images: Any, lengths: Any = None) -> NDArray[np.float32]:
+        """Return the outputs (N, classes) of float images (N, *input shape). `lengths`: see Quantized."""
         x = torch.from_numpy(np.ascontiguousarray(sized(images, self.input_shape), dtype=np.float32))
+        steps = None if lengths is None else torch.from_numpy(np.asarray(lengths))
         with torch.no_grad():
-            parts = [run_float(self.graph, x[i : i + _CHUNK]) for i in range(0, max(1, len(x)), _CHUNK)]
+            parts = [
+                run_float(
+                    self.graph, x[i : i + _CHUNK], lengths=None if steps is None else steps[i : i + _CHUNK]
+                )
+                for i in range(0, max(1, len(x)), _CHUNK)
+            ]
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
     def layers_info(self) -> tuple[LayerInfo, ...]:

@@ -1,5 +1,6 @@
 """The integer network: int8 tensors and layers in execution order. Accuracy, size and every exporter derive from it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsemod.decoding import Decoding
 from sparsemod.errors import InvalidInput
 from sparsemod.kinds.encodings import ENCODINGS
 from sparsemod.layouts import Shape, Tensors
@@ -21,7 +23,7 @@ from sparsemod.quantization.arithmetic import (
 from sparsemod.quantization.files import pack, unpack
 from sparsemod.quantization.interpreter import run
 from sparsemod.quantization.layers import LAYERS, Layer, Weighted, layer_fields
-from sparsemod.quantization.network import Evaluation, LayerInfo, best, sized
+from sparsemod.quantization.network import Evaluation, LayerInfo, best, checked_lengths, sized
 from sparsemod.quantization.raw_samples import InputNormalization
 from sparsemod.quantization.tensor import TensorInfo
 
@@ -30,13 +32,16 @@ FORMAT, VERSION = "sparsemod-integer-network", 1
 
 @dataclass(frozen=True, eq=False)
 class IntegerNetwork(Evaluation):
-    """An integer network with one input and one output: `tensors` by name, and `layers` in execution order.
+    """An integer network: `tensors` by name, and `layers` in execution order.
 
-    Each layer reads only tensors that exist before it runs.
+    Each layer reads only tensors that exist before it runs. A network with several inputs has `other_inputs`, whose tensors have the
+    inputs' names; one with several outputs has `other_outputs`, and in `output_names` the names of all outputs. `run_named` takes and
+    returns arrays by these names; the methods with one array are for networks with one input and one output.
 
     `normalization` converts raw samples to the network's real inputs, when known. `classes` holds the names of the
-    classes in the order of the outputs; () when the outputs are no classes or the names are unknown. `encodings`: layer
-    -> encoding of its weights on the device ("dense", "mask" or "gaps"), when already chosen.
+    classes, labels or values in the order of the outputs; () when the names are unknown. `encodings`: layer -> encoding
+    of its weights on the device ("dense", "mask" or "gaps"), when already chosen. `decoding`: what the outputs mean;
+    None: a vector of outputs are the scores of classes.
 
     Raises InvalidInput at construction when shapes, names or scales do not fit, or when a 32-bit accumulator could
     overflow.
@@ -50,9 +55,19 @@ class IntegerNetwork(Evaluation):
     normalization: InputNormalization | None = None
     classes: tuple[str, ...] = ()
     encodings: Mapping[str, str] = field(default_factory=dict)
+    decoding: Decoding | None = None
+    other_inputs: tuple[str, ...] = ()
+    other_outputs: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        available = {self.input}
+        available = set(self.inputs)
+        if len(available) != 1 + len(self.other_inputs):
+            raise InvalidInput("inputs", self.inputs, "different tensors")
+        tensors = (self.output, *self.other_outputs)
+        names = len(set(self.output_names or ("output",)))
+        if len(set(tensors)) != len(tensors) or names != len(tensors):
+            raise InvalidInput("outputs", (tensors, self.output_names), "different tensors, each with a name")
         for layer in self.layers:
             missing = [name for name in layer.inputs if name not in available]
             if missing or layer.output in available:
@@ -62,13 +77,16 @@ class IntegerNetwork(Evaluation):
                     "inputs that earlier layers compute, and one new output",
                 )
             available.add(layer.output)
-        if available != set(self.tensors) or self.output not in available:
+        if available != set(self.tensors) or not available.issuperset(tensors):
             raise InvalidInput(
                 "tensors", sorted(self.tensors), f"exactly the layers' tensors: {sorted(available)}"
             )
         for layer in self.layers:
             self._check(layer)
         channels, outputs = self.named.image(self.input)[0], self.tensors[self.output].shape[0]
+        if self.several and (self.normalization is not None or self.classes):
+            allowed = "none for a network with several inputs or outputs"
+            raise InvalidInput("normalization, classes", (self.normalization, self.classes), allowed)
         if self.normalization is not None and len(self.normalization.offset) != channels:
             raise InvalidInput(
                 "normalization", len(self.normalization.offset), f"constants for each of {channels} channels"
@@ -81,6 +99,16 @@ class IntegerNetwork(Evaluation):
                 )
         if self.classes and len(self.classes) != outputs:
             raise InvalidInput("classes", self.classes, f"a name for each of {outputs} outputs")
+
+        decoding, size = self.decoding, math.prod(self.tensors[self.output].shape)
+        if decoding is not None and decoding.targets == "values" and len(decoding.scale) != size:
+            raise InvalidInput("decoding.scale", len(decoding.scale), f"a scale for each of {size} outputs")
+        if decoding is not None and decoding.targets == "normal" and size != math.prod(self.input_shape):
+            raise InvalidInput(
+                "decoding.targets",
+                "normal",
+                f"as many outputs as inputs: {math.prod(self.input_shape)}, not {size}",
+            )
 
     def _check(self, layer: Layer) -> None:
         shape, output = (
@@ -125,12 +153,79 @@ class IntegerNetwork(Evaluation):
         return Tensors({name: tensor.shape for name, tensor in self.tensors.items()}, layouts)
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the tensors of all inputs, in order; their names are the inputs' names."""
+        return self.input, *self.other_inputs
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Return the tensors of all outputs by the outputs' names, in order."""
+        tensors = self.output, *self.other_outputs
+        return dict(zip(self.output_names or ("output",), tensors, strict=True))
+
+    @property
+    def several(self) -> bool:
+        """Whether the network has several inputs or outputs."""
+        return bool(self.other_inputs or self.other_outputs)
+
+    def _single(self, method: str) -> None:
+        """Raise InvalidInput when the network has several inputs or outputs."""
+        if self.several:
+            names = f"inputs {', '.join(self.inputs)}, outputs {', '.join(self.outputs)}"
+            raise InvalidInput(
+                "network", names, f"one input and one output; instead of {method} use {method}_named"
+            )
+
+    @property
     def input_shape(self) -> Shape:
-        """Shape of one sample."""
+        """Shape of one sample, of the first input."""
         return self.tensors[self.input].shape
+
+    def quantize_named(self, samples: Mapping[str, Any]) -> dict[str, Int8]:
+        """Quantize float samples (N, *input shape) of every input, by name, to int8."""
+        quantized = {}
+        for name, values in _named(samples, self.inputs).items():
+            info = self.tensors[name]
+            quantized[name] = quantize_values(sized(values, info.shape), info.scale, info.zero_point)
+        return quantized
+
+    def run_named(self, inputs: Mapping[str, Int8], lengths: Any = None) -> dict[str, Int8]:
+        """Compute int8 outputs (N, *output shape) by name from int8 inputs (N, *input shape) by name, in integer arithmetic alone.
+
+        `lengths`: see `run`."""
+        given = _named(inputs, self.inputs)
+        for name, values in given.items():
+            if values.dtype != np.int8:
+                raise InvalidInput(f"inputs.{name}", str(values.dtype), "int8; `quantize_named` takes floats")
+            sized(values, self.tensors[name].shape)
+        if len({len(values) for values in given.values()}) != 1:
+            counts = {name: len(values) for name, values in given.items()}
+            raise InvalidInput("inputs", counts, "the same number of samples of each")
+        count = len(next(iter(given.values())))
+        return run(self, given, self.checked_lengths(count, lengths))
+
+    def logits_named(self, samples: Mapping[str, Any]) -> dict[str, Float32]:
+        """Return the real outputs (N, *output shape) by name of float samples of every input by name."""
+        outputs = self.run_named(self.quantize_named(samples))
+        infos = {name: self.tensors[tensor] for name, tensor in self.outputs.items()}
+        return {
+            name: dequantize_values(values, infos[name].scale, infos[name].zero_point)
+            for name, values in outputs.items()
+        }
+
+    @property
+    def uses_lengths(self) -> bool:
+        """Whether a layer reads the number of valid steps of each sample."""
+        return any(layer.attributes.get("lengths") for layer in self.layers)
+
+    @property
+    def steps(self) -> int:
+        """The steps of a sample, when it is a sequence."""
+        return self.named.image(self.input)[2]
 
     def quantize_input(self, images: Any) -> Int8:
         """Quantize float images (N, *input shape) to the network's int8 input: round half to even, clamp."""
+        self._single("quantize")
         info = self.tensors[self.input]
         return quantize_values(sized(images, self.input_shape), info.scale, info.zero_point)
 
@@ -140,21 +235,73 @@ class IntegerNetwork(Evaluation):
             return self.quantize_input(raw)
         return self.quantize_input(self.normalization.apply(sized(raw, self.input_shape)))
 
-    def run(self, images: Int8) -> Int8:
-        """Compute int8 outputs (N, *output shape) from int8 inputs (N, *input shape), in integer arithmetic alone."""
+    def run(self, images: Int8, lengths: Any = None) -> Int8:
+        """Compute int8 outputs (N, *output shape) from int8 inputs (N, *input shape), in integer arithmetic alone.
+
+        `lengths` (N,): the valid steps of each sample, for a network that uses them; without it every step is valid.
+        """
+        self._single("run")
         if images.dtype != np.int8:
             raise InvalidInput("images", str(images.dtype), "int8; `logits` and `predict` take floats")
-        return run(self, sized(images, self.input_shape))
+        return self.run_named({self.input: sized(images, self.input_shape)}, lengths)["output"]
 
-    def logits(self, images: Any) -> Float32:
-        """Return the real outputs (N, classes) of float images: the dequantized int8 outputs."""
+    def checked_lengths(self, count: int, lengths: Any = None) -> NDArray[np.int64] | None:
+        """Return `lengths` (N,) as int64, the number of all steps without it; None for a network that does not use lengths.
+
+        Raises InvalidInput unless they are `count` whole numbers from 1 to the number of steps."""
+        if not self.uses_lengths:
+            return None
+        return checked_lengths(count, self.steps, lengths)
+
+    def logits(self, images: Any, lengths: Any = None) -> Float32:
+        """Return the real outputs (N, classes) of float images: the dequantized int8 outputs. `lengths`: see `run`."""
+        self._single("logits")
         info = self.tensors[self.output]
-        return dequantize_values(self.run(self.quantize_input(images)), info.scale, info.zero_point)
+        outputs = self.run(self.quantize_input(images), lengths)
+        return dequantize_values(outputs, info.scale, info.zero_point)
 
-    def predict(self, images: Any) -> NDArray[np.int64]:
-        """Return the class of each float image (N,): the index of the largest int8 output, the first of equal ones."""
-        outputs = self.run(self.quantize_input(images))
+    def seen(self, images: Any) -> Float32:
+        """See Quantized."""
+        info = self.tensors[self.input]
+        return dequantize_values(self.quantize_input(images), info.scale, info.zero_point)
+
+    @property
+    def kind(self) -> str:
+        """What the outputs are, as `Decoding.targets` says; "" for outputs that are nothing of that."""
+        if self.several:
+            return ""
+        shape = self.tensors[self.output].shape
+        vector = len(shape) == 1 and shape[0] > 1
+        kind = "classes" if self.decoding is None else self.decoding.targets
+        return "" if kind == "classes" and not vector else kind
+
+    def answers(self, inputs: Int8, outputs: Int8) -> NDArray[Any]:
+        """Return what the C code makes of int8 outputs (N, *output shape) for int8 inputs (N, *input shape), bit for bit.
+
+        Classes int64 (N,), or (N, H, W) of a map; labels uint8 (N, K), 1 where a label holds; values float32 (N, K) in
+        the targets' units; scores float32 (N,). A network without `decoding` gives classes.
+        """
+        kind = "classes" if self.decoding is None else self.decoding.targets
+        source, output = self.tensors[self.input], self.tensors[self.output]
+        if kind == "pixels":
+            return np.asarray(outputs.argmax(axis=1))
+        if kind == "labels":
+            return np.asarray(outputs > output.zero_point, np.uint8)
+        if kind == "values" and self.decoding is not None:
+            return self.decoding.values(dequantize_values(outputs, output.scale, output.zero_point))
+        if kind == "normal":
+            x = inputs.reshape(len(inputs), -1).astype(np.int64) - source.zero_point
+            y = outputs.reshape(len(outputs), -1).astype(np.int64) - output.zero_point
+            a, b = float(source.scale), float(output.scale)
+            # Sums of whole numbers are exact in any order.
+            squares = [np.asarray((p * q).sum(axis=1), np.float64) for p, q in ((x, x), (x, y), (y, y))]
+            total = a * a * squares[0] - 2.0 * a * b * squares[1] + b * b * squares[2]
+            return np.asarray(np.maximum(total, 0.0) / x.shape[1], np.float32)
         return best(outputs)
+
+    def predict(self, images: Any, lengths: Any = None) -> NDArray[np.int64]:
+        """Return the class of each float image (N,): the index of the largest int8 output, the first of equal ones."""
+        return best(self.run(self.quantize_input(images), lengths))
 
     def layers_info(self) -> tuple[LayerInfo, ...]:
         """Return each layer in execution order; int8 weights, int32 biases."""
@@ -172,7 +319,7 @@ class IntegerNetwork(Evaluation):
             weights=weight.size,
             nonzeros=int(np.count_nonzero(weight)),
             weight_bytes=weight.size,
-            bias_bytes=4 * len(weight),
+            bias_bytes=4 * layer.constants if isinstance(layer, Weighted) else 0,
         )
 
     def to_bytes(self) -> bytes:
@@ -202,6 +349,11 @@ class IntegerNetwork(Evaluation):
             header["encodings"] = dict(self.encodings)
         if self.classes:
             header["classes"] = list(self.classes)
+        if self.decoding is not None:
+            header["decoding"] = self.decoding.to_dict()
+        for key in _SEVERAL:
+            if getattr(self, key):
+                header[key] = list(getattr(self, key))
         return pack(header, arrays)
 
     @classmethod
@@ -229,6 +381,8 @@ class IntegerNetwork(Evaluation):
                 normalization,
                 tuple(str(name) for name in classes),
                 dict(header.get("encodings", {})),
+                None if header.get("decoding") is None else Decoding.from_dict(header["decoding"]),
+                *(tuple(str(name) for name in header.get(key, ())) for key in _SEVERAL),
             )
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             if isinstance(error, InvalidInput):
@@ -241,6 +395,16 @@ class IntegerNetwork(Evaluation):
     def load(cls, path: Path | str) -> "IntegerNetwork":
         """Read a file written by `save`."""
         return cls.from_bytes(Path(path).read_bytes())
+
+
+_SEVERAL = ("other_inputs", "other_outputs", "output_names")
+
+
+def _named(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the arrays in the order of `names`. Raises InvalidInput for other names."""
+    if set(given) != set(names):
+        raise InvalidInput("inputs", sorted(given), f"exactly {', '.join(names)}")
+    return {name: np.asarray(given[name]) for name in names}
 
 
 def _described(tensor: TensorInfo) -> list[Any]:

@@ -4,9 +4,10 @@ The kernels of `sparsemod.quantization.kernels` compute the exact integers that 
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsemod.quantization.arithmetic import Int8
 from sparsemod.quantization.kernels.base import KERNELS
@@ -21,10 +22,10 @@ class Runnable(Protocol):
     """The attributes of a network that the interpreter reads."""
 
     @property
-    def input(self) -> str: ...
+    def inputs(self) -> tuple[str, ...]: ...
 
     @property
-    def output(self) -> str: ...
+    def outputs(self) -> Mapping[str, str]: ...
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]: ...
@@ -33,32 +34,48 @@ class Runnable(Protocol):
     def layers(self) -> Sequence[Layer]: ...
 
 
-def run(network: Runnable, images: Int8) -> Int8:
-    """Compute int8 outputs (N, *output shape) from int8 inputs (N, *input shape)."""
+def run(
+    network: Runnable, inputs: Mapping[str, Int8], lengths: NDArray[np.int64] | None = None
+) -> dict[str, Int8]:
+    """Compute int8 outputs (N, *output shape) by name from int8 inputs (N, *input shape) by name.
+
+    `lengths` (N,): the valid steps, for a network that uses them."""
     chunk = max(8, min(256, _CHUNK_ELEMENTS // max(1, _largest_buffer(network))))
-    output = np.empty((len(images), *network.tensors[network.output].shape), np.int8)
-    for start in range(0, len(images), chunk):
-        output[start : start + chunk] = np.moveaxis(_run_chunk(network, images[start : start + chunk]), -1, 0)
-    return output
+    count = len(next(iter(inputs.values())))
+    outputs = {
+        name: np.empty((count, *network.tensors[tensor].shape), np.int8)
+        for name, tensor in network.outputs.items()
+    }
+    for start in range(0, count, chunk):
+        part = slice(start, start + chunk)
+        chosen = {name: images[part] for name, images in inputs.items()}
+        live = _run_chunk(network, chosen, None if lengths is None else lengths[part])
+        for name, tensor in network.outputs.items():
+            outputs[name][part] = np.moveaxis(live[tensor], -1, 0)
+    return outputs
 
 
-def trace(network: Runnable, images: Int8) -> dict[str, Int8]:
+def trace(
+    network: Runnable, images: Int8 | Mapping[str, Int8], lengths: NDArray[np.int64] | None = None
+) -> dict[str, Int8]:
     """Return every tensor of the network, each (N, *shape); exporters compare them layer by layer."""
-    tensors: dict[str, Int8] = {}
-    _run_chunk(network, images, tensors)
+    inputs = images if isinstance(images, Mapping) else {network.inputs[0]: images}
+    tensors = _run_chunk(network, inputs, lengths)
     return {name: np.ascontiguousarray(np.moveaxis(value, -1, 0)) for name, value in tensors.items()}
 
 
-def _run_chunk(network: Runnable, images: Int8, tensors: dict[str, Int8] | None = None) -> Int8:
-    live: dict[str, Int8] = {network.input: np.ascontiguousarray(np.moveaxis(images, 0, -1))}
+def _run_chunk(
+    network: Runnable, inputs: Mapping[str, Int8], lengths: NDArray[np.int64] | None
+) -> dict[str, Int8]:
+    live = {name: np.ascontiguousarray(np.moveaxis(images, 0, -1)) for name, images in inputs.items()}
     for layer in network.layers:
-        inputs = [live[name] for name in layer.inputs]
+        values: list[NDArray[Any]] = [live[name] for name in layer.inputs]
+        if lengths is not None and layer.attributes.get("lengths"):
+            values.append(lengths)
         points = [network.tensors[name].zero_point for name in layer.inputs]
         kernel = KERNELS.rule(layer.kind, layer.name)
-        live[layer.output] = kernel(layer, inputs, points, network.tensors[layer.output].zero_point)
-    if tensors is not None:
-        tensors.update(live)
-    return live[network.output]
+        live[layer.output] = kernel(layer, values, points, network.tensors[layer.output].zero_point)
+    return live
 
 
 def _largest_buffer(network: Runnable) -> int:

@@ -27,7 +27,10 @@ class LayerInfo:
 
 
 class Quantized(Protocol):
-    """A trained network in deployed form. `images` are float (N, *input shape), `labels` int (N,)."""
+    """A trained network in deployed form. `images` are float (N, *input shape), `labels` int (N,).
+
+    `lengths` (N,) are the valid steps of each sample, for a network that uses them; without it every step is valid.
+    """
 
     title: ClassVar[str]  # the kind of network for use in a sentence: "integer network"
 
@@ -36,15 +39,19 @@ class Quantized(Protocol):
         """Shape of one sample."""
         ...
 
-    def logits(self, images: Any) -> NDArray[np.float32]:
+    def logits(self, images: Any, lengths: Any = None) -> NDArray[np.float32]:
         """Return the real outputs (N, classes)."""
         ...
 
-    def predict(self, images: Any) -> NDArray[np.int64]:
+    def seen(self, images: Any) -> NDArray[np.float32]:
+        """Return the samples (N, *input shape) as the network reads them: an integer network rounds them to its input's steps."""
+        ...
+
+    def predict(self, images: Any, lengths: Any = None) -> NDArray[np.int64]:
         """Return the class of each image (N,): the index of the largest output, the first of equal ones."""
         ...
 
-    def error(self, images: Any, labels: Any) -> float:
+    def error(self, images: Any, labels: Any, lengths: Any = None) -> float:
         """Return the share of wrong predictions, 0 to 1."""
         ...
 
@@ -82,10 +89,24 @@ def sized(images: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     return array
 
 
+def checked_lengths(count: int, steps: int, lengths: Any = None) -> NDArray[np.int64]:
+    """Return the valid steps of `count` samples of `steps` steps as int64, all of them without `lengths`.
+
+    Raises InvalidInput unless `lengths` (N,) are whole numbers from 1 to `steps`."""
+    if lengths is None:
+        return np.full(count, steps, np.int64)
+    array = np.asarray(lengths)
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        raise InvalidInput("lengths", (str(array.dtype), array.shape), f"{count} whole numbers")
+    if count and not 1 <= array.min() <= array.max() <= steps:
+        raise InvalidInput("lengths", (int(array.min()), int(array.max())), f"1 to {steps}")
+    return array.astype(np.int64)
+
+
 class Evaluation:
     """Implements `predict`, `error` and the sums over layers with `logits` and `layers_info`."""
 
-    def logits(self, images: Any) -> NDArray[np.float32]:
+    def logits(self, images: Any, lengths: Any = None) -> NDArray[np.float32]:
         """See Quantized."""
         raise NotImplementedError
 
@@ -97,14 +118,18 @@ class Evaluation:
         """See Quantized."""
         raise NotImplementedError
 
-    def predict(self, images: Any) -> NDArray[np.int64]:
+    def seen(self, images: Any) -> NDArray[np.float32]:
         """See Quantized."""
-        return best(self.logits(images))
+        return np.asarray(images, dtype=np.float32)
 
-    def error(self, images: Any, labels: Any) -> float:
+    def predict(self, images: Any, lengths: Any = None) -> NDArray[np.int64]:
+        """See Quantized."""
+        return best(self.logits(images, lengths))
+
+    def error(self, images: Any, labels: Any, lengths: Any = None) -> float:
         """See Quantized. Raises InvalidInput when the numbers of images and labels differ or are zero."""
         expected = np.asarray(labels).reshape(-1)
-        predictions = self.predict(images)
+        predictions = self.predict(images, lengths)
         if len(predictions) != len(expected) or not len(predictions):
             raise InvalidInput(
                 "labels", expected.shape, f"one label for each of the {len(predictions)} images, at least one"

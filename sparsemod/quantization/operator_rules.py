@@ -1,17 +1,18 @@
 """Static quantization rules of functions, pairs, copies and normalizations."""
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 
-from sparsemod.errors import Unsupported
 from sparsemod.graph import Operator
 from sparsemod.graph.functions import X, evaluate, title
 from sparsemod.quantization.arithmetic import (
     INT8_MAX,
     INT8_MIN,
     quantize_multiplier,
+    quantize_values,
     rescale_multipliers,
 )
 from sparsemod.quantization.layers import LAYERS, Layer
@@ -20,13 +21,20 @@ from sparsemod.quantization.layers.movements import Interpolate, Move, Take
 from sparsemod.quantization.layers.normalizing import (
     LENGTH_SCALE,
     LENGTH_ZERO,
+    LOG_SCALE,
+    LOG_ZERO,
     SOFTMAX_SCALE,
     SOFTMAX_ZERO,
+    STEPS,
+    GroupNorm,
     L2Normalize,
+    LogSoftmax,
     Softmax,
+    elements,
     power_bits,
 )
 from sparsemod.quantization.layers.pairs import Multiply
+from sparsemod.quantization.layers.products import MatMul, Offset
 from sparsemod.quantization.static import RULES, Build
 from sparsemod.quantization.tensor import TensorInfo
 
@@ -125,14 +133,78 @@ def _interpolate(build: Build, operator: Operator) -> Layer:
 
 @RULES.register("softmax")
 def _softmax(build: Build, operator: Operator) -> Layer:
-    if operator.attributes["logarithm"]:
-        hint = "end the network before it or with softmax, or quantize with largest_only=True: the largest class is the same"
-        raise Unsupported("log_softmax", operator.name, RULES.title, hint=hint)
-    (source,) = build.sources(operator)
+    powers = _powers(build, operator)
     _fixed(build, operator, SOFTMAX_SCALE, SOFTMAX_ZERO)
+    return Softmax(**build.base(operator), axis=operator.attributes["axis"], powers=powers)
+
+
+def _powers(build: Build, operator: Operator) -> Any:
+    (source,) = build.sources(operator)
     size = source.shape[operator.attributes["axis"]]
     powers = np.floor(2.0 ** power_bits(size) * np.exp(-np.arange(256) * source.scale) + 0.5)
-    return Softmax(**build.base(operator), axis=operator.attributes["axis"], powers=powers.astype(np.int32))
+    return powers.astype(np.int32)
+
+
+@RULES.register("log_softmax")
+def _log_softmax(build: Build, operator: Operator) -> Layer:
+    (source,), powers = build.sources(operator), _powers(build, operator)
+    _fixed(build, operator, LOG_SCALE, LOG_ZERO)
+    unit = STEPS / LOG_SCALE
+    logarithms = np.floor(unit * np.log1p(np.arange(257) / 256) + 0.5).astype(np.int32)
+    step, offset = (math.floor(unit * math.log(v) + 0.5) for v in (2.0, 2.0**31 / float(powers[0])))
+    multiplier = min(1 << 22, math.floor(unit * source.scale + 0.5))
+    return LogSoftmax(
+        **build.base(operator), axis=operator.attributes["axis"], powers=powers, logarithms=logarithms, step=step, offset=offset,
+        multiplier=multiplier,
+    )  # fmt: skip
+
+
+@RULES.register("group_norm")
+def _group_norm(build: Build, operator: Operator) -> Layer:
+    (source,), a = build.sources(operator), operator.attributes
+    channels = source.shape[a["axis"]]
+    weight = np.ones(channels) if operator.weight is None else build.array(operator.weight).reshape(-1)
+    bias = np.zeros(channels) if operator.bias is None else build.array(operator.bias).reshape(-1)
+    count = elements(source.shape, a["axis"], a["groups"], a["whole"])
+    largest = max(float(np.abs(weight).max()), 1e-30)
+    made = build.spanned(
+        operator.output, max(largest * math.sqrt(count), float(np.abs(bias).max())) / 2.0**21
+    )
+    build.tensors[operator.output] = made
+    # multiplier / 2^shift = weight / scale / 16, at most 2^30
+    shift = min(40, 34 - math.frexp(largest / made.scale)[1])
+    multiplier = np.floor(weight / made.scale * 2.0 ** (shift - 4) + 0.5).astype(np.int32)
+    offset = np.floor(256 * bias / made.scale + 0.5).astype(np.int32)
+    epsilon = min(1 << 60, max(1, math.floor(count**2 * a["epsilon"] / source.scale**2 + 0.5)))
+    return GroupNorm(
+        **build.base(operator), **build.clamps(operator), axis=a["axis"], groups=a["groups"], whole=a["whole"], epsilon=epsilon,
+        multiplier=multiplier, offset=offset, shift=shift,
+    )  # fmt: skip
+
+
+@RULES.register("matmul")
+def _matmul(build: Build, operator: Operator) -> Layer:
+    first, second = build.sources(operator)
+    a: Any = operator.attributes
+    unit = first.scale * second.scale * abs(a["factor"])
+    made = build.spanned(operator.output, unit * a["inner"] * 255 * 255 / 2.0**30)
+    build.tensors[operator.output] = made
+    multiplier, shift = quantize_multiplier(unit / made.scale)
+    return MatMul(**build.base(operator), **a, multiplier=int(multiplier[0]), shift=int(shift[0]))
+
+
+@RULES.register("offset")
+def _offset(build: Build, operator: Operator) -> Layer:
+    (source,) = build.sources(operator)
+    real = build.array(str(operator.weight)).reshape(source.shape)
+    scale = float(np.float32(max(float(np.abs(real).max()), 1e-30) / 127))
+    made = build.spanned(operator.output, max(source.scale, scale) / _RESCALE_MAX)
+    build.tensors[operator.output] = made
+    multipliers, shift = rescale_multipliers((source.scale / made.scale, scale / made.scale))
+    return Offset(
+        **build.base(operator), **build.clamps(operator), values=quantize_values(real, scale, 0), values_scale=scale,
+        multipliers=multipliers, shift=shift,
+    )  # fmt: skip
 
 
 @RULES.register("l2_normalize")

@@ -1,6 +1,7 @@
 """Static quantization rules: convert each kind of operator to an integer layer."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from sparsemod.graph import Operator
@@ -89,6 +90,8 @@ def _add(build: Build, operator: Operator) -> Layer:
 def _concat(build: Build, operator: Operator) -> Layer:
     sources = build.sources(operator)
     output = build.spanned(operator.output, max(s.scale for s in sources) / _RESCALE_MAX)
+    if len({(s.scale, s.zero_point) for s in sources}) == 1:  # all are copied
+        output = replace(output, scale=sources[0].scale, zero_point=sources[0].zero_point)
     build.tensors[operator.output] = output
     pairs = [rescale_multipliers((s.scale / output.scale,)) for s in sources]
     return Concat(

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sparsemod.graph import Graph
+    from sparsemod.quantization.calibration import Samples
     from sparsemod.quantization.float_network import FloatNetwork
 
 
@@ -26,8 +27,12 @@ class Float(Scheme[FloatConfig]):
 
     Config = FloatConfig
 
-    def quantize(self, graph: "Graph", samples: "Tensor") -> "FloatNetwork":
-        """See Scheme; `samples` are not used."""
+    def quantize(self, graph: "Graph", samples: "Samples", lengths: "Tensor | None" = None) -> "FloatNetwork":
+        """See Scheme; the samples are not used."""
+        from sparsemod.errors import InvalidInput
         from sparsemod.quantization.float_network import FloatNetwork
 
+        if graph.several:
+            allowed = "one input and one output with the scheme none; static takes several"
+            raise InvalidInput("network", (graph.inputs, tuple(graph.outputs)), allowed)
         return FloatNetwork(graph)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sparsemod.graph import Graph
+    from sparsemod.quantization.calibration import Samples
     from sparsemod.quantization.integer_network import IntegerNetwork
 
 
@@ -31,8 +32,10 @@ class Static(Scheme[StaticConfig]):
 
     Config = StaticConfig
 
-    def quantize(self, graph: "Graph", samples: "Tensor") -> "IntegerNetwork":
+    def quantize(
+        self, graph: "Graph", samples: "Samples", lengths: "Tensor | None" = None
+    ) -> "IntegerNetwork":
         """See Scheme."""
         from sparsemod.quantization.static import quantize_static
 
-        return quantize_static(graph, samples, RANGES.create(self.config.activation_ranges))
+        return quantize_static(graph, samples, RANGES.create(self.config.activation_ranges), lengths)

@@ -18,7 +18,7 @@ from sparsemod.quantization.arithmetic import (
     clamp_range,
     quantize_multiplier,
 )
-from sparsemod.quantization.calibration import calibrate
+from sparsemod.quantization.calibration import Samples, calibrate
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Layer
 from sparsemod.quantization.ranges import Range, RangeRule
@@ -29,21 +29,28 @@ _BIAS_MAX = 2.0**29  # leaves half of the 32-bit accumulator to the products
 _RESULT_MAX = 2.0**30  # a requantized value before its clamp
 
 
-def quantize_static(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None = None) -> IntegerNetwork:
+def quantize_static(
+    graph: Graph, samples: Samples, rule: RangeRule[Any] | None = None, lengths: Tensor | None = None
+) -> IntegerNetwork:
     """Return the integer network of a deployed `graph`.
 
     Weights: int8 per output channel, symmetric (zero stays zero). Biases: int32. Activations: int8 per tensor, asymmetric, with
-    the range that `rule` (None: min_max) computes from `samples` (N, *input shape).
+    the range that `rule` (None: min_max) computes from `samples` (see `calibrate`), of which for a graph with lengths the first
+    `lengths` (N,) steps are valid.
 
     Raises Unsupported for an operator without an integer kernel, InvalidInput for weights or activations that are not finite.
     """
     rules = [RULES.rule(operator.kind, operator.name) for operator in graph.operators]
-    ranges = _ranges_for_concat(graph, calibrate(graph, samples, rule))
+    ranges = _ranges_for_concat(graph, calibrate(graph, samples, rule, lengths))
     build = Build(graph, ranges)
-    build.tensors[graph.input] = build.spanned(graph.input, 0.0)
+    for name in graph.inputs:
+        build.tensors[name] = build.spanned(name, 0.0)
     for operator, quantize in zip(graph.operators, rules, strict=True):
         build.layers.append(quantize(build, operator))
-    return IntegerNetwork(graph.input, graph.output, build.tensors, tuple(build.layers))
+    return IntegerNetwork(
+        graph.input, graph.output, build.tensors, tuple(build.layers), other_inputs=graph.other_inputs,
+        other_outputs=graph.other_outputs, output_names=graph.output_names,
+    )  # fmt: skip
 
 
 def _ranges_for_concat(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:

@@ -19,11 +19,15 @@ from numpy.typing import NDArray
 
 from sparsemod.objectives import Objectives
 from sparsemod.records import TrialRecord, TrialState, Value
+from sparsemod.units import quality_among
 
 Floats = NDArray[np.float64]
 
-NOISY = "error"
-"""The metric that differs between trainings."""
+
+def noisy(objectives: Objectives) -> str:
+    """Return the metric that differs between trainings: the task's."""
+    return quality_among((*objectives.names, *objectives.budgets))
+
 
 DRAWS = 4000
 _PRIOR = 2.0  # trainings that the prior f = 1 counts for
@@ -83,7 +87,7 @@ def memberships(objectives: Objectives, candidates: Sequence[Trainings], seed: i
             one.key,
             len(one.rows),
             mean,
-            None if NOISY not in mean else float(deviation),
+            None if noisy(objectives) not in mean else float(deviation),
             float(probability),
             None if rival is None else candidates[rival].key,
         )
@@ -126,7 +130,7 @@ def front_members(
         Trainings(
             key,
             tuple(row.values() for row in group),
-            tuple(row.standard_errors().get(NOISY) for row in group),
+            tuple(row.standard_errors().get(noisy(objectives)) for row in group),
         )
         for key, group in groups.items()
     ]
@@ -148,15 +152,16 @@ def _deviations(
     objectives: Objectives, candidates: Sequence[Trainings], means: Sequence[Mapping[str, float]]
 ) -> Floats:
     """Return the standard deviation of each candidate's mean error, shape (candidates,); 0 without an error."""
-    unstated = _UNSTATED * objectives.reference.get(NOISY, 1.0)
+    metric = noisy(objectives)
+    unstated = _UNSTATED * objectives.reference.get(metric, 1.0)
     squares, freedom = _PRIOR, _PRIOR
     single = np.zeros(len(candidates))
     for place, (one, mean) in enumerate(zip(candidates, means, strict=True)):
-        if NOISY not in mean:
+        if metric not in mean:
             continue
         stated = [error for error in one.standard_errors if error is not None and error > 0.0]
         single[place] = math.fsum(stated) / len(stated) if stated else unstated
-        squares += math.fsum((row[NOISY] - mean[NOISY]) ** 2 for row in one.rows) / single[place] ** 2
+        squares += math.fsum((row[metric] - mean[metric]) ** 2 for row in one.rows) / single[place] ** 2
         freedom += len(one.rows) - 1
     counts = np.array([len(one.rows) for one in candidates])
     result: Floats = math.sqrt(squares / freedom) * single / np.sqrt(counts)
@@ -168,12 +173,13 @@ def _probabilities(
 ) -> tuple[Floats, list[int | None]]:
     """Return the share of the draws in which each candidate meets the budgets and no other candidate that meets
     them is at least as good in every objective, and the place of each candidate's rival."""
-    others = [name for name in objectives.names if name != NOISY]
-    drawn = NOISY in objectives.names
-    fixed = {name: limit for name, limit in objectives.budgets.items() if name != NOISY}
-    limit = objectives.budgets.get(NOISY, math.inf)
+    metric = noisy(objectives)
+    others = [name for name in objectives.names if name != metric]
+    drawn = metric in objectives.names
+    fixed = {name: limit for name, limit in objectives.budgets.items() if name != metric}
+    limit = objectives.budgets.get(metric, math.inf)
     normal = np.random.default_rng(seed).standard_normal((DRAWS, len(means)))
-    mean_errors = np.array([mean.get(NOISY, 0.0) for mean in means])
+    mean_errors = np.array([mean.get(metric, 0.0) for mean in means])
     errors = mean_errors + normal * deviations
     within = np.array([all(mean.get(name, 0.0) <= most for name, most in fixed.items()) for mean in means])
     allowed = within & (errors <= limit)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from sparsemod.objectives import Objectives
-from sparsemod.report.membership import NOISY, FrontMember
+from sparsemod.report.membership import FrontMember, noisy
 from sparsemod.report.plots import label, plain_ticks, show
 from sparsemod.scales import Scale
 
@@ -28,9 +28,9 @@ def members_figure(name: str, objectives: Objectives, members: Sequence[FrontMem
             place = show(other, member.metrics[other]), show(first, member.metrics[first])
             spread = 2.0 * (member.standard_error or 0.0)
             bars = {
-                direction: show(NOISY, spread)
+                direction: show(noisy(objectives), spread)
                 for direction, metric in (("xerr", other), ("yerr", first))
-                if metric == NOISY
+                if metric == noisy(objectives)
             }
             shade = 0.2 + 0.8 * member.probability
             axis.errorbar(

@@ -119,7 +119,7 @@ def _scatter(
         if _logarithmic(objectives, name) and _positive(v[name] for _, v in completed):
             set_scale("log")
             plain_ticks(own)
-    if y == "error":
+    if y in METRICS and METRICS[y].bounded:
         axis.set_ylim(top=min(100.0, axis.get_ylim()[1]))
     axis.set_xlabel(label(x))
     axis.set_ylabel(label(y))

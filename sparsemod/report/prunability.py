@@ -6,7 +6,7 @@ validation data.
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sparsemod.errors import InvalidInput
 from sparsemod.records import TrialRecord, TrialState
 from sparsemod.report.csv_text import csv_text
-from sparsemod.units import METRICS
+from sparsemod.units import ERROR, METRICS, quality_among
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,13 +38,20 @@ class Series:
     repetition: int
     networks: tuple[TrialRecord, ...]
 
+    def within(self, low: float, high: float) -> "Series":
+        """Return the series with the networks of which a share of `low` to `high` of the weights stays."""
+        near = 1e-9
+        kept = tuple(row for row in self.networks if low - near <= 1 - sparsity(row) <= high + near)
+        return replace(self, networks=kept)
+
 
 @dataclass(frozen=True)
 class Best:
     """The smallest networks of a method with error <= reference + level: means over the series that have one.
 
     `series`: how many of all `of` series have one; the other fields are empty when none has. `costs`, `least`
-    and `most`: metric -> mean and range. `ratios`: metric -> share of the reference's cost that was removed.
+    and `most`: metric -> mean and range. `ratios`: metric -> share of the reference's cost that was removed. `trials`: the
+    networks' indices.
     """
 
     level: float
@@ -57,10 +64,11 @@ class Best:
     least: Mapping[str, float] = field(default_factory=dict)
     most: Mapping[str, float] = field(default_factory=dict)
     ratios: Mapping[str, float] = field(default_factory=dict)
+    trials: tuple[int, ...] = ()
 
 
 def series_of(rows: Sequence[TrialRecord], name: str = "") -> tuple[Series, ...]:
-    """Return the series of a study's trials. `name`: of the experiment, for errors. Raises InvalidInput for an experiment without reference networks."""
+    """Return the series of a study's trials. `name`: of the experiment, for errors. Raises InvalidInput for an experiment without reference or pruned networks."""
     by_index = {row.index: row for row in rows}
     references = [r for r in rows if r.candidate.round == REFERENCE and r.state is TrialState.COMPLETED]
     if not references:
@@ -83,6 +91,8 @@ def series_of(rows: Sequence[TrialRecord], name: str = "") -> tuple[Series, ...]
         found.setdefault(series, [])
         if row.state is TrialState.COMPLETED:
             found[series].append(row)
+    if not found:
+        raise InvalidInput("experiment", name, "a study with pruned networks")
     return tuple(
         Series(method, by_index[reference], repetition, tuple(sorted(networks, key=sparsity)))
         for (method, reference, repetition), networks in sorted(found.items(), key=lambda item: item[0][1:])
@@ -103,17 +113,18 @@ def prunability(series: Sequence[Series], levels: Iterable[float] = LEVELS) -> t
     for level in levels:
         for method in dict.fromkeys(one.method for one in series):
             mine = [one for one in series if one.method == method]
-            chosen = [
-                (one.reference.values(), best.values()) for one in mine if (best := _smallest(one, level))
-            ]
-            found.append(_summary(level, method, chosen, len(mine)))
+            best = [(one.reference, row) for one in mine if (row := _smallest(one, level))]
+            chosen = [(reference.values(), row.values()) for reference, row in best]
+            trials = tuple(dict.fromkeys(row.index for _, row in best))
+            found.append(replace(_summary(level, method, chosen, len(mine)), trials=trials))
     return tuple(found)
 
 
 def _smallest(series: Series, level: float) -> TrialRecord | None:
-    limit = series.reference.values()["error"] + level + 1e-12
-    good = [row for row in (series.reference, *series.networks) if row.values()["error"] <= limit]
-    return min(good, key=lambda row: (row.values()[COSTS[0]], row.values()["error"]), default=None)
+    metric = quality_among(series.reference.values())
+    limit = series.reference.values()[metric] + level + 1e-12
+    good = [row for row in (series.reference, *series.networks) if row.values()[metric] <= limit]
+    return min(good, key=lambda row: (row.values()[COSTS[0]], row.values()[metric]), default=None)
 
 
 def _summary(
@@ -123,10 +134,11 @@ def _summary(
         return Best(level, method, 0, of)
     names = [name for name in COSTS if all(name in own and name in best for own, best in chosen)]
     values = {name: [best[name] for _, best in chosen] for name in names}
+    metric = quality_among(chosen[0][0])
     return Best(
         level, method, len(chosen), of,
-        error=_mean([best["error"] for _, best in chosen]),
-        difference=_mean([best["error"] - own["error"] for own, best in chosen]),
+        error=_mean([best[metric] for _, best in chosen]),
+        difference=_mean([best[metric] - own[metric] for own, best in chosen]),
         costs={name: _mean(numbers) for name, numbers in values.items()},
         least={name: min(numbers) for name, numbers in values.items()},
         most={name: max(numbers) for name, numbers in values.items()},
@@ -166,15 +178,14 @@ def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.9g}"
 
 
-def curves(
-    series: Sequence[Series], metrics: Sequence[str] = ("error", *COSTS)
-) -> dict[str, NDArray[np.float64]]:
+def curves(series: Sequence[Series], metrics: Sequence[str] | None = None) -> dict[str, NDArray[np.float64]]:
     """Return the raw numbers for `numpy.savez`, by "method/metric".
 
     Each array has the shape (series, sparsities + 1); the first column is the reference network. Missing values are not a number.
     `method/sparsity` holds the sparsities.
     """
     found: dict[str, NDArray[np.float64]] = {}
+    metrics = (_quality(series), *COSTS) if metrics is None else metrics
     for method in dict.fromkeys(one.method for one in series):
         mine = [one for one in series if one.method == method]
         shares = sorted({sparsity(row) for one in mine for row in one.networks})
@@ -202,26 +213,33 @@ def curves_figure(name: str, series: Sequence[Series]) -> "Figure":
     shown = [m for m in COSTS if any(not np.isnan(numbers[f"{method}/{m}"]).all() for method in methods)]
     figure = Figure(figsize=(4.2 * len(shown), 4.2), layout="constrained", dpi=110)
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
-    reference = _mean([one.reference.values()["error"] for one in series])
+    quality = _quality(series)
+    percent = 100 if METRICS[quality].bounded else 1
+    reference = _mean([one.reference.values()[quality] for one in series])
     for axis, metric in zip(axes, shown, strict=True):
         for method in methods:
-            error, cost = 100 * numbers[f"{method}/error"], numbers[f"{method}/{metric}"]
+            error, cost = percent * numbers[f"{method}/{quality}"], numbers[f"{method}/{metric}"]
             x, y = np.nanmean(cost, 0), np.nanmean(error, 0)
             (line,) = axis.plot(x, y, marker="o", markersize=3, label=method)
             order = np.argsort(x)
             low, high = np.nanmin(error, 0)[order], np.nanmax(error, 0)[order]
             axis.fill_between(x[order], low, high, alpha=0.15, color=line.get_color(), linewidth=0)
-        axis.axhline(100 * reference, linestyle="--", color="black", linewidth=1)
+        axis.axhline(percent * reference, linestyle="--", color="black", linewidth=1)
         axis.set_xlabel(_label(metric))
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("error of the integer network, %")
+    axes[0].set_ylabel(f"{METRICS[quality].title} of the integer network{', %' if percent == 100 else ''}")
     axes[0].legend(fontsize=8)
     figure.suptitle(name)
     return figure
+
+
+def _quality(series: Sequence[Series]) -> str:
+    """Return the task's metric of the networks."""
+    return quality_among(series[0].reference.values()) if series else ERROR
 
 
 def _label(metric: str) -> str:

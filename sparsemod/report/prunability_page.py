@@ -19,29 +19,44 @@ from sparsemod.report.prunability import (
     prunability_csv,
     series_of,
 )
+from sparsemod.report.study_details import (
+    DAMAGE,
+    Budget,
+    Damage,
+    budgets_csv,
+    damage_csv,
+    damages,
+    layer_budgets,
+)
 
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}"
-    "th:nth-child(2),td:nth-child(2){text-align:left}svg{max-width:100%;height:auto}"
+    "th:nth-child(2),td:nth-child(2){text-align:left}svg{max-width:100%;height:auto}.wide{overflow-x:auto}"
 )
 
 
-def write_prunability(folder: Path, name: str, rows: Sequence[TrialRecord]) -> dict[str, Path]:
+def write_prunability(
+    folder: Path, name: str, rows: Sequence[TrialRecord], shares: tuple[float, float] = (0.0, 1.0)
+) -> dict[str, Path]:
     """Write the report of a study to `folder` and return the files by name.
 
-    prunability.html (self-contained), prunability.csv, curves.npz, curves.pdf, curves.svg. Raises InvalidInput
+    prunability.html (self-contained), prunability.csv, layers.csv, damage.csv, curves.npz, curves.pdf, curves.svg. `shares`: the smallest and the
+    largest share of the weights that plots show; the numbers are complete. Raises InvalidInput
     for an experiment that is no study.
     """
     series = series_of(rows, name)
     bests = prunability(series)
-    figure = curves_figure(name, series)
+    budgets, harm = layer_budgets(series), damages(series)
+    figure = curves_figure(name, [one.within(*shares) for one in series])
     svg = figure_bytes(figure, "svg")
     raw = io.BytesIO()
     np.savez(raw, **curves(series))  # type: ignore[arg-type]
     content = {
-        "prunability.html": page(name, rows, bests, svg.decode()).encode(),
+        "prunability.html": page(name, rows, bests, svg.decode(), budgets, harm).encode(),
         "prunability.csv": prunability_csv(bests).encode(),
+        "layers.csv": budgets_csv(budgets).encode(),
+        "damage.csv": damage_csv(harm).encode(),
         "curves.npz": raw.getvalue(),
         "curves.pdf": figure_bytes(figure, "pdf"),
         "curves.svg": svg,
@@ -52,7 +67,14 @@ def write_prunability(folder: Path, name: str, rows: Sequence[TrialRecord]) -> d
     return {file: folder / file for file in content}
 
 
-def page(name: str, rows: Sequence[TrialRecord], bests: Sequence[Best], svg: str) -> str:
+def page(
+    name: str,
+    rows: Sequence[TrialRecord],
+    bests: Sequence[Best],
+    svg: str,
+    budgets: Sequence[Budget] = (),
+    harm: Sequence[Damage] = (),
+) -> str:
     """Return the HTML page of a report."""
     title = html.escape(name)
     drawing = svg[svg.index("<svg") :]
@@ -60,8 +82,51 @@ def page(name: str, rows: Sequence[TrialRecord], bests: Sequence[Best], svg: str
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
         f"<h1>{title}</h1><p>{len(rows)} networks. Lines: mean over networks and repetitions; bands: their range; dashed: the "
         f"reference.</p>{drawing}<h2>Prunability</h2><p>For each level, the smallest network of each method whose error is at most "
-        f"the reference's error plus the level; in brackets the share of the cost that was removed.</p>{_table(bests)}</html>\n"
+        f"the reference's error plus the level; in brackets the share of the cost that was removed.</p>{_table(bests)}{_damage_table(harm)}{_budget_table(budgets)}</html>\n"
     )
+
+
+def _damage_table(harm: Sequence[Damage]) -> str:
+    """Return the damage beyond the error, empty if it was not measured."""
+    if not harm:
+        return ""
+    shown = [name for name in DAMAGE if any(name in row.metrics for row in harm)]
+    lines = [
+        [
+            f"{100 * row.sparsity:.2f} %",
+            html.escape(row.method),
+            *(f"{100 * row.metrics[name]:.2f} %" if name in row.metrics else "" for name in shown),
+        ]
+        for row in harm
+    ]
+    return (
+        "<h2>Damage beyond the error</h2><p>Means over networks and repetitions: the error, that of the worst class, the "
+        "calibration error, and the errors on corrupted validation data.</p>"
+        + _cells(["removed", "method", *(name.replace("_", " ") for name in shown)], lines)
+    )
+
+
+def _budget_table(budgets: Sequence[Budget]) -> str:
+    """Return the share of each layer's weights that stays, one line for each method and sparsity."""
+    if not budgets:
+        return ""
+    layers = list(dict.fromkeys(b.layer for b in budgets))
+    told = {(b.method, b.sparsity, b.layer): b for b in budgets}
+    lines = []
+    for method, share in dict.fromkeys((b.method, b.sparsity) for b in budgets):
+        here = [told.get((method, share, layer)) for layer in layers]
+        cells = ["" if b is None else f"{b.weights:,.0f} ({100 * b.share:.0f} %)" for b in here]
+        lines.append([f"{100 * share:.2f} %", html.escape(method), *cells])
+    return (
+        "<h2>Layers</h2><p>Weights of each layer that stay; in brackets their share of the reference's.</p>"
+        + _cells(["removed", "method", *map(html.escape, layers)], lines)
+    )
+
+
+def _cells(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines)
+    heads = "".join(f"<th>{word}</th>" for word in head)
+    return f'<div class="wide"><table class="details"><tr>{heads}</tr>{rows}</table></div>'
 
 
 def _table(bests: Sequence[Best]) -> str:

@@ -66,19 +66,20 @@ class Chooser:
         self._space, self._book, self._exact = space, book, exact
         self._objectives = history.objectives
         names = self._objectives.names
-        self._known = [n for n in names if n != "error"]
+        self._quality = history.quality
+        self._known = [n for n in names if n != self._quality.name]
         sampled = self._drawn(history)
         measured = {m for o in history.all for m in (o.values or ())} | {
             m for _, costs in sampled for m in costs
         }
         # Ignore budgets on metrics that are not measured: they judge nothing and cannot be estimated.
-        limited = (b for b in self._objectives.budgets if b != "error" and b in measured)
+        limited = (b for b in self._objectives.budgets if b != self._quality.name and b in measured)
         self._metrics = list(dict.fromkeys([*self._known, *limited]))
-        self._uncertain = "error" in names
+        self._uncertain = self._quality.name in names
         self._limits = np.array([self._objectives.budgets.get(m, np.inf) for m in self._metrics])
-        self._error_limit = self._objectives.budgets.get("error", np.inf)
+        self._limit = self._objectives.budgets.get(self._quality.name, np.inf)
         # Before anything is feasible, look for feasibility itself.
-        self._seeks = bool(np.isfinite(self._error_limit)) and not history.front
+        self._seeks = bool(np.isfinite(self._limit)) and not history.front
         costed = [
             (o.candidate.parameters, o.values)
             for o in history.all
@@ -103,7 +104,7 @@ class Chooser:
 
     def _drawn(self, history: History) -> list[tuple[Mapping[str, Value], Mapping[str, float]]]:
         """Return the Sobol points that can be built, with their costs; none when only the error matters."""
-        needed = bool(self._known or set(self._objectives.budgets) - {"error"})
+        needed = bool(self._known or set(self._objectives.budgets) - {self._quality.name})
         points = sobol.candidates(self._space, history.seed, SAMPLED if needed else 0)
         looked = [(parameters, self._book.look(parameters)) for parameters in points]
         return [(parameters, costs) for parameters, costs in looked if not isinstance(costs, str)]
@@ -117,8 +118,9 @@ class Chooser:
             [o.candidate.parameters for o in learned],
             [history.epochs(o) for o in learned],
         )
-        errors = np.array(
-            [history.rows[i]["error"] for i in measured] + [history.bad_error] * len(history.failed)
+        errors = self._quality.share(
+            [history.rows[i][self._quality.name] for i in measured]
+            + [history.bad_error] * len(history.failed)
         )
         front = np.isin([*measured, *[-1] * len(history.failed)], history.front)
         few = gp.select_points(errors, features, front, gp.FIT_POINTS)
@@ -147,7 +149,7 @@ class Chooser:
             row = self._features([parameters], [epochs])
             mean, _ = self._model.predict(row)
             self._model.add(row, mean)
-            values["error"] = float(gp.error_of(mean)[0])
+            values[self._quality.name] = float(self._quality.value(gp.error_of(mean))[0])
         if all(n in values for n in self._objectives.names) and self._objectives.feasible(values):
             self._points = np.vstack([self._points, self._objectives.vector(values)])
 
@@ -158,7 +160,9 @@ class Chooser:
             points = points[_spread_out(points, FRONT)]
         names = self._objectives.names
         known_points = points[:, [names.index(n) for n in self._known]]
-        return ehvi.decompose(known_points, points[:, names.index("error")] if self._uncertain else None)
+        return ehvi.decompose(
+            known_points, points[:, names.index(self._quality.name)] if self._uncertain else None
+        )
 
     def scores(self, entries: Sequence[Entry], costs: Floats) -> Scores:
         """Return how good each entry with the given `costs`, shape (n, metrics), is."""
@@ -171,23 +175,23 @@ class Chooser:
         )
 
         def probability(errors: Floats) -> Floats:
-            """P(error <= e and within the budget) of each entry at each of `errors`, shape (n, errors)."""
-            limit = gp.logit(np.minimum(errors, self._error_limit))
+            """P(metric <= e and within the budget) of each entry at each of `errors`, shape (n, errors)."""
+            limit = gp.logit(self._quality.share(np.minimum(errors, self._limit)))
             result: Floats = ndtr((limit[None, :] - mean[:, None]) / deviation[:, None])
             return result
 
         fallback = -known.sum(axis=1)
         if self._uncertain:
-            scale = self._objectives.scales["error"]
+            scale = self._objectives.scales[self._quality.name]
             below = ehvi.expected_below(self._cells.levels, lambda units: probability(scale.value(units)))
             gain = ehvi.improvement(self._cells, known, below)
-            fallback = fallback - scale.unit(gp.error_of(mean))
+            fallback = fallback - scale.unit(self._quality.value(gp.error_of(mean)))
         else:
-            within = probability(np.array([self._error_limit]))[:, 0]
+            within = probability(np.array([self._limit]))[:, 0]
             gain = ehvi.improvement(self._cells, known, None) * within
         if not self._seeks:
             return Scores(gain, gain, fallback)
-        reach = (gp.logit(np.array(self._error_limit)) - mean) / deviation
+        reach = (gp.logit(self._quality.share(self._limit)) - mean) / deviation
         return Scores(gain, ndtr(reach), reach)
 
     def _units(self, costs: Floats) -> Floats:

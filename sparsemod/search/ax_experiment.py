@@ -47,8 +47,8 @@ def client(
             trial.update_run_metadata({"sparsemod_index": observation.index})
             values = {n: observation.values[n] for n in metrics if n in (observation.values or {})}  # type: ignore[index]
             bad = bad_error is not None and observation.state is TrialState.FAILED and not observation.miss
-            if bad and bad_error is not None and "error" in metrics:
-                values["error"] = bad_error
+            if bad and bad_error is not None and spec.quality in metrics:
+                values[spec.quality] = bad_error
             if (observation.state is TrialState.COMPLETED or bad) and len(values) == len(metrics):
                 ax_client.complete_trial(place, raw_data=values)
             elif observation.state is TrialState.INFEASIBLE or observation.failure is FailureKind.INVALID:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sparsemod.objectives import NEAREST
 from sparsemod.records import TrialState
+from sparsemod.search.quality import Quality
 from sparsemod.search.settings import REPEATS, RoundSpec, search_config
 from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
@@ -53,14 +54,19 @@ class History:
         self.front = self.objectives.front(self.rows)
         # While nothing is feasible, the search starts from the trials that come nearest.
         self.bases = self.front or self.objectives.nearest_misses(self.rows, NEAREST)
-        self.with_error = [i for i, row in enumerate(self.rows) if math.isfinite(row.get("error", math.nan))]
-        self.models_error = "error" in spec.objectives or "error" in self.objectives.budgets
+        self.quality = Quality.of(spec.quality, self.objectives)
+        self.with_error = [
+            i for i, row in enumerate(self.rows) if math.isfinite(row.get(self.quality.name, math.nan))
+        ]
+        self.models_error = spec.quality in spec.objectives or spec.quality in self.objectives.budgets
 
     @property
     def bad_error(self) -> float:
-        """Return the error assumed for a trial that diverged or ended in a fault: at least the worst measured one."""
-        worst = [values["error"] for values in self.rows if "error" in values]
-        return min(1.0, max([self.objectives.reference.get("error", 1.0), *worst]))
+        """Return the task's metric assumed for a trial that diverged or ended in a fault: at least the worst measured one."""
+        name = self.quality.name
+        worst = [values[name] for values in self.rows if name in values]
+        most = self.quality.most
+        return min(most, max([self.objectives.reference.get(name, most), *worst]))
 
     def epochs(self, observation: Observation) -> float:
         """Return the epochs of training in the observation's weights; of a pending trial, those after it.

@@ -18,6 +18,7 @@ from sparsemod.records import TrialState
 from sparsemod.search.gp import FIT_POINTS, Floats, fidelity, logit
 from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
+from sparsemod.units import METRICS, TRAINED
 
 SAMPLES = 512
 """Base points of the design; each parameter adds as many evaluations of the model."""
@@ -48,7 +49,8 @@ def sensitivity(
 
     Infeasible trials contribute costs too. Equal arguments give equal results.
     """
-    states = (TrialState.COMPLETED,) if metric == "error" else (TrialState.COMPLETED, TrialState.INFEASIBLE)
+    trained = metric in TRAINED
+    states = (TrialState.COMPLETED,) if trained else (TrialState.COMPLETED, TrialState.INFEASIBLE)
     used = [o for o in observations if o.state in states and metric in (o.values or {})]
     if len(used) < FEWEST or not space.free:
         return None
@@ -56,11 +58,11 @@ def sensitivity(
     rows = np.sort(rng.permutation(len(used))[: int(FIT_POINTS / (1 - HELD_OUT))])
     used = [used[row] for row in rows]
     raw = np.array([(o.values or {})[metric] for o in used])
-    targets = logit(raw) if metric == "error" else np.log(np.maximum(raw, 1e-12))
+    targets = logit(raw) if trained and METRICS[metric].bounded else np.log(np.maximum(raw, 1e-12))
     if float(targets.std()) < 1e-9:
         return None
     features = np.array([space.encode(o.candidate.parameters) for o in used])
-    if metric == "error":
+    if trained:
         features = np.column_stack([features, [fidelity(o.epochs) for o in used]])
     test_rows = rng.permutation(len(used))[: max(2, int(HELD_OUT * len(used)))]
     train_rows = np.setdiff1d(np.arange(len(used)), test_rows)
@@ -68,7 +70,7 @@ def sensitivity(
     spread = float(((targets[test_rows] - targets[test_rows].mean()) ** 2).sum())
     residual = float(((targets[test_rows] - model.mean(features[test_rows])) ** 2).sum())
     accuracy = 1.0 - residual / spread if spread > 0 else 0.0
-    fixed = features[:, -1:].max(axis=0) if metric == "error" else np.zeros(0)
+    fixed = features[:, -1:].max(axis=0) if trained else np.zeros(0)
     indices = _total_indices(space, model, fixed, seed)
     ordered = dict(sorted(indices.items(), key=lambda item: (-item[1], item[0])))
     return Sensitivity(ordered, accuracy, len(used))

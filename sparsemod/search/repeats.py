@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sparsemod.records import Candidate
-from sparsemod.report.membership import NOISY, Member, Trainings, memberships, next_to_repeat
+from sparsemod.report.membership import Member, Trainings, memberships, next_to_repeat
 from sparsemod.search.history import History
 from sparsemod.search.settings import REPEATS, RepeatsSpec
 from sparsemod.sources.observation import Observation, Suggestion
 from sparsemod.space.space import Space
+from sparsemod.units import TRAINED
 
 
 class Repeats:
@@ -28,7 +29,7 @@ class Repeats:
             Trainings(
                 key,
                 tuple(o.values or {} for o in group),
-                tuple(o.standard_errors.get(NOISY) for o in group),
+                tuple(o.standard_errors.get(history.quality.name) for o in group),
             )
             for key, group in groups.items()
         ]
@@ -73,5 +74,5 @@ def _repetition(first: Observation) -> Suggestion:
         parent=first.candidate.parent,
         operators=first.candidate.operators,
     )
-    costs = {name: value for name, value in (first.values or {}).items() if name != NOISY}
+    costs = {name: value for name, value in (first.values or {}).items() if name not in TRAINED}
     return Suggestion(candidate, int(first.planned), costs)

@@ -23,6 +23,7 @@ from sparsemod.search.stopping import converged
 from sparsemod.sources.observation import Costs, Morphs, Observation, Suggestion
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.units import TRAINED
 
 MODELLED = 4
 """Smallest number of completed trials for a model."""
@@ -241,7 +242,7 @@ class Search:
         sample = next((o for o in history.all if o.state is TrialState.COMPLETED), None)
         costs = self._book.look(sample.candidate.parameters) if sample is not None else ""
         return not isinstance(costs, str) and any(
-            n not in costs for n in self.spec.objectives if n != "error"
+            n not in costs for n in self.spec.objectives if n not in TRAINED
         )
 
     def _ask_ax(

@@ -6,7 +6,7 @@ chooses candidates. The spec's `source` is a union of the registered configs by 
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sparsemod.errors import InvalidInput
 from sparsemod.objectives import Objectives
-from sparsemod.records import Value
+from sparsemod.records import Candidate, Value
 from sparsemod.registry import Registry
 from sparsemod.sources.config_keys import ConfigKey
 from sparsemod.sources.observation import Costs, Morphs, Observation, Suggestion
@@ -35,6 +35,21 @@ class Round:
     trials: int
     epochs: int
     misses_count: bool = False
+
+
+@dataclass(frozen=True)
+class CandidateTraining:
+    """How the training of one candidate differs from the spec's.
+
+    `changes`: keys of `training` with other values. `start_epoch`: epochs of the learning rate's schedule that are over
+    before the first epoch. `keep_epoch`: store the weights after this epoch (0: before the first one) as the artifact
+    `rewind`. `rewinds`: after pruning, the weights that stay return to the artifact `rewind` of the candidate's parent.
+    """
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    start_epoch: int = 0
+    keep_epoch: int | None = None
+    rewinds: bool = False
 
 
 class Source(Protocol):
@@ -105,6 +120,19 @@ class SourceConfig(BaseModel):
 
     prunes_to_sparsities: ClassVar[bool] = False
     """Whether every method in `parameters` but `none` is pruned to the sparsities there."""
+
+    def training(self, candidate: Candidate) -> CandidateTraining:
+        """Return how the training of a candidate differs from the spec's."""
+        return CandidateTraining()
+
+    def training_changes(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return field of the source -> keys of `training` with other values, which the spec checks."""
+        return {}
+
+    @property
+    def rewinding(self) -> bool:
+        """Whether weights of pruned networks return to earlier values, which needs methods that keep the layers."""
+        return False
 
     def check(self, space: Space) -> None:
         """Check the config against the experiment's space. Raises InvalidInput with a field that begins with `source.`."""

@@ -2,14 +2,14 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from sparsemod.errors import InvalidInput
 from sparsemod.records import Candidate, TrialState, Value
-from sparsemod.sources.base import SOURCES, Round, SourceConfig, SourceContext
+from sparsemod.sources.base import SOURCES, CandidateTraining, Round, SourceConfig, SourceContext
 from sparsemod.sources.observation import Observation, Suggestion
 from sparsemod.sources.screened import screened
 from sparsemod.sources.spacing import Spacing
@@ -38,10 +38,12 @@ class StudyConfig(SourceConfig):
         ("magnitude", "filters", "alds"),
         description="Pruning methods by name; torchprune's names are allowed.",
     )
-    mode: Literal["retrain", "cascade", "train"] = Field(
+    mode: Literal["retrain", "cascade", "cascade-rewind", "train"] = Field(
         "retrain",
         description="`retrain`: each ratio starts from the reference network. `cascade`: each ratio starts from the "
-        "retrained network of the ratio before. `train`: only the reference networks.",
+        "retrained network of the ratio before. `cascade-rewind`: as `cascade`; after pruning, the weights that stay "
+        "return to their values after `start_epoch` epochs of the reference's training. `train`: only the reference "
+        "networks.",
     )
     spacing: Annotated[tuple[Spacing, ...], Field(min_length=1)] = Field(
         (Spacing(),),
@@ -63,10 +65,25 @@ class StudyConfig(SourceConfig):
     )
     epochs: int = Field(5, ge=1, le=100_000, description="Epochs of training of the reference networks.")
     retrain_epochs: int = Field(5, ge=1, le=100_000, description="Epochs after each pruning.")
+    start_epoch: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Epoch at which retraining begins: the learning rate has the values that follow this epoch "
+        "(learning-rate rewinding).",
+    )
+    retraining: dict[str, Any] = Field(
+        {},
+        description="Keys of `training` with other values after pruning. A constant small learning rate is fine-tuning.",
+    )
     batch_size: int = Field(1, ge=1, le=100, description="Candidates queued together.")
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
+        if self.mode == "cascade-rewind" and self.start_epoch > self.epochs:
+            raise InvalidInput(
+                "source.start_epoch", self.start_epoch, f"at most {self.epochs}, the epochs of the references"
+            )
         if len(set(self.methods)) < len(self.methods):
             raise InvalidInput("source.methods", list(self.methods), "each method once")
         if NONE in self.methods:
@@ -132,6 +149,28 @@ class StudyConfig(SourceConfig):
         """See SourceConfig."""
         return "source.methods" if parameter == "pruning_method" else "source.spacing"
 
+    def training(self, candidate: Candidate) -> CandidateTraining:
+        """See SourceConfig."""
+        if candidate.round == REFERENCE:
+            return CandidateTraining(keep_epoch=self.start_epoch if self.rewinding else None)
+        if candidate.round == LABEL:
+            return CandidateTraining(self.retraining, self.start_epoch, rewinds=self.rewinding)
+        return CandidateTraining()
+
+    def training_changes(self) -> Mapping[str, Mapping[str, Any]]:
+        """See SourceConfig."""
+        return {"source.retraining": self.retraining} if self.retraining else {}
+
+    @property
+    def rewinding(self) -> bool:
+        """See SourceConfig."""
+        return self.mode == "cascade-rewind"
+
+    @property
+    def cascades(self) -> bool:
+        """Whether each ratio starts from the network of the ratio before."""
+        return self.mode in ("cascade", "cascade-rewind")
+
     @property
     def batch(self) -> int:
         """Number of candidates queued together."""
@@ -159,42 +198,35 @@ class StudyConfig(SourceConfig):
 
 
 class Study:
-    """Suggests the reference networks, then each pruned network as soon as the one that it starts from is trained."""
+    """Suggests the reference networks, then each pruned network as soon as the one that it starts from is trained.
+
+    A network that cannot run, because the one that it starts from has no weights, is recorded as failed. So each planned
+    network has one trial, in the same order whatever happens, if candidates are chosen one after the other.
+    """
 
     def __init__(self, config: StudyConfig, context: SourceContext) -> None:
         self.config, self.context = config, context
 
     def next(self, observations: Sequence[Observation], n: int) -> list[Suggestion]:
         """See Source."""
-        suggestions: list[Suggestion] = []
-        live = 0
-        for candidate, epochs in self._missing(observations):
-            if live == n:
-                break
-            suggestions.append(screened(self.context, candidate, epochs))
-            live += suggestions[-1].feasible
-        return suggestions
+        return list(itertools.islice(self._missing(observations), n))
 
     def done(self, observations: Sequence[Observation]) -> str | None:
         """See Source."""
         if any(o.pending for o in observations) or next(self._missing(observations), None) is not None:
             return None
-        planned = sum(part.trials for part in self.config.plan())
-        there = sum(o.candidate.round in (REFERENCE, LABEL) for o in observations)
-        rest = (
-            f"; {planned - there} cannot run, since the networks that they start from failed"
-            if planned > there
-            else ""
-        )
-        return f"the study is complete: {there} networks{rest}"
+        mine = [o for o in observations if o.candidate.round in (REFERENCE, LABEL)]
+        failed = sum(o.state is TrialState.FAILED for o in mine)
+        return f"the study is complete: {len(mine)} network{'' if len(mine) == 1 else 's'}{f', {failed} of which failed' if failed else ''}"
 
-    def _missing(self, observations: Sequence[Observation]) -> Iterator[tuple[Candidate, int]]:
-        """Yield the candidates that can run now, in a fixed order."""
+    def _missing(self, observations: Sequence[Observation]) -> Iterator[Suggestion]:
+        """Yield the candidates that can run or fail now, in a fixed order."""
         config, space = self.config, self.context.space
         references = [o for o in observations if o.candidate.round == REFERENCE]
         for _ in range(config.nets - len(references)):
             values = config.reference(space)
-            yield Candidate(parameters=values, origin=LABEL, round=REFERENCE), config.epochs
+            candidate = Candidate(parameters=values, origin=LABEL, round=REFERENCE)
+            yield screened(self.context, candidate, config.epochs)
         if config.mode == "train":
             return
         children: dict[tuple[int, str], list[Observation]] = {}
@@ -208,28 +240,33 @@ class Study:
 
     def _steps(
         self, reference: Observation, method: str, repetition: int, children: Mapping[tuple[int, str], list[Observation]]
-    ) -> Iterator[tuple[Candidate, int]]:  # fmt: skip
+    ) -> Iterator[Suggestion]:  # fmt: skip
         """Yield what is missing of one method, one reference network and one repetition."""
         config, space = self.config, self.context.space
         start = reference
         for place, sparsity in enumerate(config.sparsities()):
-            if not _usable(start):
+            if start.pending:
                 return
             values = config.pruned(space, method, sparsity)
             # In a cascade, each network after the first has one successor.
-            number = repetition if config.mode == "retrain" or place == 0 else 0
+            number = repetition if not config.cascades or place == 0 else 0
             there = children.get((start.index, space.key(values)), [])
             if len(there) <= number:
                 candidate = Candidate(
                     parameters=values, origin=LABEL, round=LABEL, parent=start.index, operators=("prune",)
                 )
-                yield candidate, config.retrain_epochs
-                if config.mode == "cascade":
+                yield self.suggestion(candidate, start)
+                if config.cascades:
                     return
-            elif config.mode == "cascade":
+            elif config.cascades:
                 start = there[number]
 
-
-def _usable(observation: Observation) -> bool:
-    """Return whether a network can be pruned further."""
-    return observation.state is TrialState.COMPLETED and observation.weights
+    def suggestion(self, candidate: Candidate, start: Observation) -> Suggestion:
+        """Return the suggestion to train a pruned network, or to record that it cannot start."""
+        epochs = self.config.retrain_epochs
+        if start.state is TrialState.COMPLETED and start.weights:
+            return screened(self.context, candidate, epochs)
+        error = (
+            f"trial {start.index}, from which this network starts, has no weights: its state is {start.state}"
+        )
+        return Suggestion(candidate, epochs, feasible=False, error=error)

@@ -16,17 +16,26 @@ from sparsemod.plugins import NAMES, Names, OneOf
 from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
-from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
+from sparsemod.spec.methods import PRUNING, SCHEMES, TASKS, Pruning, Quantization, Task, check_known
 from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
-from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, check_pipeline, check_sparsities
+from sparsemod.spec.pipeline_parameters import (
+    FINETUNE_EPOCHS,
+    MAX_LEN,
+    METHOD,
+    PIPELINE_PARAMETERS,
+    check_pipeline,
+    check_sparsities,
+    check_training,
+)
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
+from sparsemod.spec.task_choice import check_task, with_task
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.training_presets import with_preset
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.stages.base import STAGES, Stage
-from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_limit
+from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, TRAINED, metric, parse_limit
 
 if TYPE_CHECKING:
     from sparsemod.objectives import Objectives
@@ -36,7 +45,6 @@ MOST_NAME_BYTES = 200
 """Limit for an experiment's name, which is also the name of a folder."""
 
 _DEFAULT_REFERENCE = {
-    "error": 1.0,
     "model_size": 512.0 * 1024,
     "working_memory": 128.0 * 1024,
     "latency": 1000.0,
@@ -62,6 +70,10 @@ class ExperimentSpec(Part):
         description="Title of the experiment and name of its results folder: letters of any alphabet, digits, spaces and . _ -.",
     )
     dataset: DatasetSpec = Field(description="The data.")
+    task: Task = Field(
+        default_factory=lambda: TASKS.config("classification"),
+        description="What networks learn: what the targets are, which losses and metrics are allowed, and what the C code returns.",
+    )
     network: NetworkSpec = Field(description="The network family.")
     space: dict[str, Parameter] = Field(
         {},
@@ -123,7 +135,8 @@ class ExperimentSpec(Part):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
         try:
             return cls.model_validate_json(
-                plain_json(with_preset(upgraded(current(data))), source), context={NAMES: names}
+                plain_json(with_task(with_preset(upgraded(current(data))), names), source),
+                context={NAMES: names},
             )
         except ValidationError as error:
             raise translate(error, cls, source) from None
@@ -231,6 +244,15 @@ class ExperimentSpec(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ExperimentSpec":
+        check_task(
+            self.task,
+            self.training.loss,
+            self.training.metric,
+            {"objectives": self.objectives, "budgets": self.budgets},
+        )
+        if self.dataset.splitter is not None and self.task.known and not self.task.votes:
+            allowed = f"left out: the task {self.task.name} has no votes of windows"
+            raise InvalidInput("dataset.splitter", self.dataset.splitter.max_len, allowed)
         for part, given in (("reference_point", self.reference_point), ("scales", self.scales)):
             for name, value in given.items():
                 if name not in self.objectives:
@@ -250,18 +272,36 @@ class ExperimentSpec(Part):
                 if name in self.objectives:
                     raise InvalidInput("objectives", name, allowed)
         searched = self.searched()
+        if self.source.prunes_to_sparsities and METHOD in searched:
+            check_sparsities(searched[METHOD], self.source.field(METHOD), self.source.rewinding)
         for name, parameter in sorted(searched.items(), key=lambda item: item[0] != METHOD):
             if name in PIPELINE_PARAMETERS:
                 field = f"space.{name}" if name in self.space else self.source.field(name)
-                check_pipeline(parameter, self.training, self.pruning, field, searched.get(METHOD))
-        if self.source.prunes_to_sparsities and METHOD in searched:
-            check_sparsities(searched[METHOD], self.source.field(METHOD))
+                check_pipeline(
+                    parameter, self.training, self.pruning, field, searched.get(METHOD), self.dataset.splitter
+                )
+        if FINETUNE_EPOCHS in searched and not any(stage.name == "finetune" for stage in self.pipeline):
+            raise InvalidInput(
+                f"space.{FINETUNE_EPOCHS}", "searched", "needs the stage finetune in the pipeline"
+            )
+        splitter = self.dataset.splitter
+        own = ":" in self.network.family  # it may have the parameter: `Problem` checks it
+        if splitter is not None and splitter.max_len is None and MAX_LEN not in searched and not own:
+            allowed = "a number of steps, or the parameter max_len in the space"
+            raise InvalidInput("dataset.splitter.max_len", None, allowed)
+        for field, changes in self.source.training_changes().items():
+            check_training(self.training, changes, field)
         return self
 
     def searched(self) -> dict[str, Parameter]:
         """Return `space` and the pipeline parameters that the source itself varies."""
         varied = self.source.parameters()
         return {name: varied[name] for name in PIPELINE_PARAMETERS if name in varied} | self.space
+
+    @property
+    def quality(self) -> str:
+        """The metric of the task, which is measured after training: `error` for classification."""
+        return self.training.metric.key
 
     def check_methods(self) -> None:
         """Raise UnknownName for a method that is not registered in this process."""
@@ -278,8 +318,17 @@ class ExperimentSpec(Part):
             limits.setdefault("model_size", limits["flash"])
         if self.measure.working_memory.startswith(("arena", "peak")) and "ram" in limits:
             limits.setdefault("working_memory", limits["ram"])
-        default = _DEFAULT_REFERENCE | limits
-        return {n: self.reference_point.get(n, default[n]) for n in self.objectives}
+        default = _DEFAULT_REFERENCE | {n: 1.0 for n in TRAINED if METRICS[n].bounded} | limits
+        for name in self.objectives:
+            if name not in self.reference_point and name not in default:
+                raise InvalidInput(
+                    f"reference_point.{name}",
+                    None,
+                    f"needed, or a budget: the largest value of interest, as {METRICS[name].title} has none; for regression, the standard deviation of the targets is what a network reaches that ignores the sample",
+                )
+        return {
+            n: self.reference_point[n] if n in self.reference_point else default[n] for n in self.objectives
+        }
 
     def objectives_in_force(self) -> "Objectives":
         """Return the objectives with their scales, the reference point and all budgets.

@@ -6,15 +6,37 @@ and in local commands as `module:attribute`. `sparsemod.pruning`, `sparsemod.tra
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from sparsemod.plugins import OneOf, PluginConfig, Plugins
 
+Targets = Literal["classes", "labels", "values", "normal", "pixels"]
+"""What a sample's target is: `classes`, one class; `labels`, which of several labels hold; `values`, numbers; `normal`, whether the
+sample is normal (0) or anomalous (1); `pixels`, a class for each position of a grid."""
+
+
+class TaskConfig(PluginConfig):
+    """Base of the tasks' configs."""
+
+    targets: ClassVar[Targets] = "classes"
+    """What the targets of the task are. Its losses and metrics have the same targets."""
+    loss: ClassVar[str] = "cross_entropy"
+    """The loss of a spec that names none."""
+    metric: ClassVar[str] = "error"
+    """The metric of a spec that names none."""
+    votes: ClassVar[bool] = False
+    """Whether the windows of a sequence vote for its class."""
+
+    name: str = Field(description="Name of the task.")
+
 
 class PruningConfig(PluginConfig):
     """Base of the pruning methods' configs. A method whose config has the key `sparsity` can have it searched."""
+
+    replaces_layers: ClassVar[bool] = False
+    """Whether the method replaces layers by others, so that the network's weights have other names and shapes."""
 
     method: str = Field(description="Name of the method.")
 
@@ -61,6 +83,11 @@ class AugmentationConfig(PluginConfig):
 class LossConfig(PluginConfig):
     """Base of the losses' configs."""
 
+    targets: ClassVar[Targets] = "classes"
+    """The targets of the tasks that it is for."""
+    also: ClassVar[tuple[Targets, ...]] = ()
+    """Other targets for which it serves too."""
+
     smooths: ClassVar[bool] = False
     """Whether the loss uses `training.label_smoothing`."""
 
@@ -69,6 +96,12 @@ class LossConfig(PluginConfig):
 
 class MetricConfig(PluginConfig):
     """Base of the metrics' configs."""
+
+    targets: ClassVar[Targets] = "classes"
+    """The targets of the tasks that it is for."""
+    key: ClassVar[str] = "error"
+    """The name under which it is measured, a metric of `sparsemod.units` that is `trained`. A fraction of the samples is an
+    `error`; `metric` is for values without an upper limit."""
 
     name: str = Field(description="Name of the metric.")
 
@@ -166,6 +199,14 @@ AUGMENTATIONS: Plugins[Any, AugmentationConfig] = Plugins(
     AugmentationConfig,
     ("sparsemod.training.augmentation @AUGMENTATIONS",),
 )
+TASKS: Plugins[Any, TaskConfig] = Plugins(
+    "task",
+    "sparsemod.tasks",
+    "task",
+    TaskConfig,
+    ("sparsemod.training.tasks @TASKS",),
+    default="classification",
+)
 LOSSES: Plugins[Any, LossConfig] = Plugins(
     "loss",
     "sparsemod.losses",
@@ -203,11 +244,12 @@ RANGES: Plugins[Any, RangeConfig] = Plugins(
 FAMILIES: dict[str, Plugins[Any, Any]] = {
     family.path: family
     for family in (
-        RULES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS, LOSSES, METRICS, PRUNING, PRUNING_SCHEDULES, SCHEMES, RANGES,
+        TASKS, RULES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS, LOSSES, METRICS, PRUNING, PRUNING_SCHEDULES, SCHEMES, RANGES,
     )
 }  # fmt: skip
 """Every family, by its key in a spec."""
 
+Task = Annotated[TaskConfig, OneOf(TASKS)]
 Pruning = Annotated[PruningConfig, OneOf(PRUNING)]
 PruningSchedule = Annotated[PruningScheduleConfig, OneOf(PRUNING_SCHEDULES)]
 Rule = Annotated[RuleConfig, OneOf(RULES)]

@@ -1,6 +1,6 @@
 """The parts of an experiment's specification that describe data, networks and limits."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -40,6 +40,27 @@ class SplitsSpec(Part):
         return self
 
 
+class SplitterSpec(Part):
+    """Sequences are cut into windows of equal length. The windows of a sequence vote: its class has the largest mean probability."""
+
+    max_len: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Steps of a window. Shorter sequences are padded with zeros. Without it, the space has the parameter `max_len`.",
+    )
+    stride: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Steps from one window to the next; default: max_len, windows without overlap.",
+    )
+    remainder: Literal["pad", "overlap", "drop"] = Field(
+        "pad",
+        description="The steps behind the last whole window of a long sequence: a padded window, a window that ends with the sequence, or left out.",
+    )
+
+
 class DatasetSpec(Part):
     """The dataset, its source and its splits."""
 
@@ -57,6 +78,9 @@ class DatasetSpec(Part):
         None, ge=20, description="Use only this many samples, a stratified draw; for quick trials."
     )
     splits: SplitsSpec = Field(SplitsSpec(), description="How the data are divided.")
+    splitter: SplitterSpec | None = Field(
+        None, description="For sequences: windows of a fixed or a searched length. Default: whole sequences."
+    )
 
 
 class NetworkSpec(Part):

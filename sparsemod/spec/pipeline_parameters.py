@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from sparsemod.errors import InvalidCandidate, InvalidInput
 from sparsemod.records import Value
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
-from sparsemod.spec.methods import PRUNING, PruningConfig
+from sparsemod.spec.methods import PRUNING, SCHEDULES, PruningConfig
+from sparsemod.spec.parts import SplitterSpec
 from sparsemod.spec.training import TrainingSpec
 
 M = TypeVar("M", bound=BaseModel)
@@ -22,13 +23,51 @@ _PIPELINE = {
     "rule": "training",
     "sparsity": "pruning",
     "pruning_method": "pruning",
+    "prune_threshold": "pruning",
+    "learning_gamma": "training",
+    "learning_step": "training",
+    "max_len": "dataset.splitter",
+    "finetune_epochs": "pipeline",
 }
+
+_PLACES = {
+    "prune_threshold": "sparsity",
+    "learning_gamma": "schedule.gamma",
+    "learning_step": "schedule.period",
+}
+"""SpArSeMod's names: the key that each replaces."""
+
+STEP_LR = "step_lr"
+"""The learning-rate schedule that `learning_gamma` and `learning_step` select."""
 
 PIPELINE_PARAMETERS = tuple(_PIPELINE)
 """Pipeline parameters that a space may contain.
 
-Each replaces the constant of the same name in `training` or `pruning`; `pruning_method` replaces `pruning.method`.
+Each replaces the constant of the same name in `training`, `pruning` or `dataset.splitter`; `pruning_method` replaces `pruning.method`.
+`finetune_epochs` replaces `epochs` of the stage `finetune`.
+SpArSeMod's names work as there: `prune_threshold` is the final share of pruned weights, `sparsity`. `learning_gamma`
+and `learning_step` select the schedule `step_lr` and are its `gamma` and its `period`.
 """
+
+MAX_LEN = "max_len"
+FINETUNE_EPOCHS = "finetune_epochs"
+
+
+def read_by(part: BaseModel, name: str) -> bool:
+    """Return whether a part of a spec has the key that the pipeline parameter `name` replaces."""
+    own = (
+        "pruning"
+        if isinstance(part, PruningConfig)
+        else "training"
+        if isinstance(part, TrainingSpec)
+        else "dataset.splitter"
+    )
+    if _PIPELINE.get(name) != own:
+        return False
+    if isinstance(part, PruningConfig):
+        return part.has(_PLACES.get(name, name))
+    return True
+
 
 METHOD = "pruning_method"
 
@@ -69,6 +108,7 @@ def check_pipeline(
     pruning: PruningConfig,
     field: str,
     methods: Parameter | None = None,
+    splitter: SplitterSpec | None = None,
 ) -> None:
     """Check that every value of a pipeline parameter is valid for the constant that it replaces.
 
@@ -79,14 +119,29 @@ def check_pipeline(
         _check_methods(parameter, pruning, field)
         return
     name, part = parameter.name, _PIPELINE[parameter.name]
+    if name == FINETUNE_EPOCHS:
+        for value in extremes(parameter):
+            if type(value) is not int or not 0 <= value <= 10_000:
+                raise InvalidInput(field, value, "whole numbers from 0 to 10,000")
+        return
+    if name == MAX_LEN and splitter is None:
+        raise InvalidInput(field, "searched", "needs dataset.splitter, which cuts the sequences into windows")
     if part == "pruning" and methods is not None:
         several = [with_method(pruning, str(value)) for value in extremes(methods)]
-        for one in [config for config in several if config.has(name)] or several[:1]:
+        for one in [config for config in several if read_by(config, name)] or several[:1]:
             check_pipeline(parameter, training, one, field)
         return
     whole: BaseModel = training if part == "training" else pruning
-    if part == "pruning" and not pruning.has(name):
-        allowed = f"needs pruning.method {_with_key(name)} (it is {pruning.method})"
+    if splitter is not None and name == MAX_LEN:
+        whole = splitter
+    if part == "pruning" and not read_by(pruning, name):
+        allowed = f"needs pruning.method {_with_key(_PLACES.get(name, name))} (it is {pruning.method})"
+        raise InvalidInput(field, "searched", allowed)
+    if _PLACES.get(name, "").startswith("schedule.") and training.schedule.name not in (
+        STEP_LR,
+        SCHEDULES.default,
+    ):
+        allowed = f"needs training.schedule {STEP_LR}, which it selects when the spec names no other (it is {training.schedule.name})"
         raise InvalidInput(field, "searched", allowed)
     for value in extremes(parameter):
         try:
@@ -101,10 +156,19 @@ def _with_key(name: str) -> str:
     return ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
 
 
-def check_sparsities(methods: Parameter, field: str) -> None:
-    """Check that all methods but `none` have the key `sparsity`. Raises InvalidInput for `field`."""
+def check_sparsities(methods: Parameter, field: str, rewinding: bool = False) -> None:
+    """Check that all methods but `none` have the key `sparsity`, and with `rewinding` keep the layers.
+
+    Raises InvalidInput for `field`.
+    """
     for value in map(str, extremes(methods)):
-        if value != "none" and not PRUNING.config(value).has("sparsity"):
+        try:
+            config = PRUNING.config(value)
+        except InvalidInput as error:
+            raise InvalidInput(field, value, error.allowed) from None
+        if rewinding and config.replaces_layers:
+            raise InvalidInput(field, value, "methods that keep the layers, whose weights can be rewound")
+        if value != "none" and not config.has("sparsity"):
             raise InvalidInput(field, value, f"methods with the key sparsity: {_with_key('sparsity')}")
 
 
@@ -117,9 +181,31 @@ def _check_methods(parameter: Parameter, pruning: PruningConfig, field: str) -> 
             raise InvalidInput(field, value, error.allowed) from None
 
 
-def changed(part: M, values: Mapping[str, Value]) -> M:
+def check_training(training: TrainingSpec, changes: Mapping[str, Any], field: str) -> TrainingSpec:
+    """Return the training with other values of some keys. Raises InvalidInput for a key of `field`."""
+    try:
+        return changed(training, changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, (field, *first["loc"])))
+        raise InvalidInput(place, first["input"], f"as in training: {first['msg']}") from None
+
+
+def changed(part: M, values: Mapping[str, Any]) -> M:
     """Return a part of a spec with changed values. Raises pydantic's ValidationError for an invalid value."""
-    return type(part).model_validate_json(json.dumps({**part.model_dump(mode="json"), **values}))
+    data = part.model_dump(mode="json")
+    for name, value in values.items():
+        key, _, inner = _PLACES.get(name, name).partition(".")
+        if inner:
+            kept = (
+                data[key]
+                if data[key]["name"] == STEP_LR
+                else {"name": STEP_LR, "warmup": data[key]["warmup"]}
+            )
+            data[key] = {**kept, inner: value}
+        else:
+            data[key] = value
+    return type(part).model_validate_json(json.dumps(data))
 
 
 def check_narrowed(family_parameter: Parameter, parameter: Parameter, family: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.plugins import Names
+from sparsemod.spec.config_test import TestSettings
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.source_choice import current, moves
 from sparsemod.yaml_text import Place, parse_yaml
@@ -63,8 +64,9 @@ class Plain:
 class SpecFile:
     """A file's experiment, and the settings of SpArSeMod's `config.cfg` that do not belong to an experiment.
 
-    `root` is the folder of results, None where the file names none. With `debug`, a network that cannot be
-    built ends the run instead of being recorded as a failed trial. `plain` and `keys` (field of the spec ->
+    `root` is the folder of results, None where the file names none. With `debug`, the errors of failed networks
+    are printed; the search goes on. `device`: the torch device of `cuda_n`. `test`: the section [TEST];
+    `tests`: whether the file asks for the test instead of a training (`train = off`). `plain` and `keys` (field of the spec ->
     its key in `config.cfg`) locate errors in the file that appear only later, when the family, the data or
     the device is known.
     """
@@ -74,6 +76,9 @@ class SpecFile:
     debug: bool = False
     plain: Plain = field(default_factory=lambda: Plain({}), repr=False)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    device: str | None = None
+    tests: bool = False
+    test: TestSettings | None = None
 
     def located(self, error: InvalidInput) -> InvalidInput:
         """Return the error with the file and line of its field.

@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sparsemod.errors import InvalidInput
 from sparsemod.scales import Kind, Scale
-from sparsemod.units import METRICS, OBJECTIVES, metric
+from sparsemod.units import METRICS, OBJECTIVES, TRAINED, metric
 
 DECADES = 3.0
 """Default range of a logarithmic scale: powers of ten below the reference value."""
 
-OFFSETS = {"error": 0.003}
+OFFSETS = {name: 0.003 for name in TRAINED if METRICS[name].bounded}
 """Default offset of a logarithmic scale by metric. The scale then begins at 0."""
 
 _KINDS = ("linear", "log")
@@ -51,7 +51,7 @@ class ScaleSpec(BaseModel):
 
 def default_scale(name: str) -> ScaleSpec:
     """Return the scale of an objective for which the spec gives none."""
-    return ScaleSpec(kind="linear" if METRICS[name].unit == "fraction" else "log")
+    return ScaleSpec(kind="linear" if METRICS[name].trained else "log")
 
 
 def resolved(given: Mapping[str, ScaleSpec], reference: Mapping[str, float]) -> dict[str, Scale]:

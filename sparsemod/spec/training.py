@@ -44,11 +44,12 @@ class TrainingSpec(BaseModel):
         default_factory=lambda: RULES.config("bp"), description="How a batch's loss becomes gradients."
     )
     loss: Loss = Field(
-        default_factory=lambda: LOSSES.config("cross_entropy"), description="What training minimizes."
+        default_factory=lambda: LOSSES.config("cross_entropy"),
+        description="What training minimizes. Default: the task's.",
     )
     metric: Metric = Field(
         default_factory=lambda: METRICS.config("error"),
-        description="Definition of `error`, which selects the epoch to keep and is the objective `error`.",
+        description="The metric of the task, which selects the epoch to keep and is the objective `error`. Default: the task's.",
     )
     optimizer: Optimizer = Field(
         default_factory=lambda: OPTIMIZERS.config("adam"), description="The optimizer."
@@ -67,6 +68,13 @@ class TrainingSpec(BaseModel):
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient.")
     early_stop: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Epochs without a better validation error before training ends."
+    )
+
+    minimum_accuracy: tuple[
+        tuple[Annotated[int, Field(ge=1)], Annotated[float, Field(ge=0, le=100)]], ...
+    ] = Field(
+        (),
+        description="Pairs of an epoch and a validation accuracy in percent: training ends after an epoch that stays below it, as [[10, 30]].",
     )
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsemod.graph.capture import evaluating
+from sparsemod.sequences import Batch, call
 from sparsemod.training.resident import Samples
 from sparsemod.training.rules import LossFunction
 
@@ -32,7 +33,7 @@ class TrainingContext:
         """The layout of one sample, or None if it is unknown."""
         return self.samples.layout
 
-    def batches(self, size: int = _BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, size: int = _BATCH) -> Iterator[tuple[Batch, Tensor]]:
         """Yield all training samples (n, *shape) with their labels (n,), in order, `size` at a time."""
         for start in range(0, len(self.samples), size):
             yield self.samples.slice(start, min(start + size, len(self.samples)))
@@ -53,7 +54,7 @@ class TrainingContext:
                     break
                 x, y = x[:left], y[:left]
                 left -= len(y)
-                value = self.loss(self.module(x), y) * len(y) / count
+                value = self.loss(call(self.module, x), y) * len(y) / count
                 gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
                 for (_, sum_), part in zip(total.items(), gradients, strict=True):
                     if part is not None:

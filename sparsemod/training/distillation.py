@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sparsemod.errors import InvalidInput
+from sparsemod.sequences import Batch, call
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.training.resident import Samples
 from sparsemod.training.rules import LossFunction
@@ -68,9 +69,9 @@ class Distillation:
 
         self._handles.append(part.get_submodule(name).register_forward_hook(keep))
 
-    def _see(self, x: Tensor) -> Seen:
+    def _see(self, x: Batch) -> Seen:
         with torch.no_grad():
-            outputs = self.teacher(x)
+            outputs = call(self.teacher, x)
         return outputs, *(self._theirs[place] for place in range(self._taps))
 
     def _see_all(self, samples: Samples) -> Seen:
@@ -79,7 +80,7 @@ class Distillation:
         ]
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
-    def loss(self, x: Tensor, indices: Tensor, own: LossFunction) -> LossFunction:
+    def loss(self, x: Batch, indices: Tensor, own: LossFunction) -> LossFunction:
         """Return the loss of a batch: the samples `x` at `indices`, where `own` is the loss on the labels."""
         seen = (
             self._see(x)

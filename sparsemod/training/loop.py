@@ -14,6 +14,7 @@ from sparsemod.errors import InvalidInput
 from sparsemod.graph.capture import evaluating
 from sparsemod.records import CurvePoint
 from sparsemod.seeds import derived_seed
+from sparsemod.sequences import Batch, call
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
@@ -37,6 +38,7 @@ from sparsemod.training.randomness import seeded
 from sparsemod.training.resident import Resident, batch_bounds
 from sparsemod.training.rules import RULES, LossFunction
 from sparsemod.training.schedules import LearningRate
+from sparsemod.training.tasks.base import TASKS, Task
 
 
 def train(
@@ -49,10 +51,13 @@ def train(
     device: torch.device | str = "cpu",
     pruner: Pruner | None = None,
     teacher: nn.Module | None = None,
+    task: Task[Any] | None = None,
     on_epoch: Callable[[CurvePoint], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     resume: bytes | None = None,
     on_checkpoint: Callable[[bytes], None] | None = None,
+    start_epoch: int = 0,
+    keep_epoch: int | None = None,
 ) -> TrainingOutcome:
     """Train `module` in place for `epochs` epochs and load the weights of its best epoch.
 
@@ -60,8 +65,10 @@ def train(
     epochs at full sparsity count, and patience (`settings.early_stop`) begins there. `on_epoch` receives
     each finished epoch, and `on_checkpoint` the state after it. `should_stop` is called between epochs.
     `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
-    uninterrupted training bit for bit. A stopped training leaves the best weights so far in the module, or
+    uninterrupted training bit for bit. `task`: the fitted task, by default classification. A stopped training leaves the best weights so far in the module, or
     the latest ones when none qualified (`best_epoch` is None). `teacher` is the network of `settings.teacher`.
+    `start_epoch`: epochs of the learning rate's schedule that are over; `epochs` more follow. `keep_epoch`: the epoch
+    (0: before the first) after which the outcome's `kept` holds a copy of the weights.
 
     All randomness (order, augmentation, dropout) follows from `seed` and the epoch. Torch's global
     generators are seeded during the call and restored after it, so equal arguments give equal weights on
@@ -74,9 +81,11 @@ def train(
 
     Raises InvalidInput (settings, data or checkpoint do not fit), BuildError (no parameters), UnknownName.
     """
-    return _Training(module, data, settings, epochs, seed, torch.device(device), pruner, teacher).run(
-        on_epoch, should_stop, resume, on_checkpoint
+    training = _Training(
+        module, data, settings, epochs, seed, torch.device(device), pruner, teacher, task, start_epoch
     )
+    training.keep_epoch = keep_epoch
+    return training.run(on_epoch, should_stop, resume, on_checkpoint)
 
 
 class _Training:
@@ -92,6 +101,8 @@ class _Training:
         device: torch.device,
         pruner: Pruner | None,
         teacher: nn.Module | None,
+        task: Task[Any] | None,
+        start_epoch: int = 0,
     ) -> None:
         if epochs < 1:
             raise InvalidInput("epochs", epochs, "at least 1")
@@ -120,10 +131,15 @@ class _Training:
                 _set_memory_format(module, torch.contiguous_format)
                 self.data = data.channels_first()
         self.bounds = batch_bounds(len(data.train), settings.batch_size)
-        self.rate = LearningRate(settings.learning_rate, settings.schedule, epochs, len(self.bounds))
+        self.start_epoch = start_epoch
+        self.rate = LearningRate(
+            settings.learning_rate, settings.schedule, start_epoch + epochs, len(self.bounds)
+        )
         self.augment = augmentation.build(settings.augmentation, data.train.shape)
         self.optimizer = optimizers.build(module, settings)
         self.loss, self.metric = LOSSES.create(settings.loss), METRICS.create(settings.metric)
+        self.task = task or TASKS.create(TASKS.config("classification"))
+        self.task.weigh(self.loss)
         self.rule.start(module, seed)
         if settings.gradient_clip is None:
             self.rule.update = self._update
@@ -135,6 +151,8 @@ class _Training:
         self.best: dict[str, Tensor] | None = None
         self.best_epoch: int | None = None
         self.waited = 0  # epochs since the best one
+        self.keep_epoch: int | None = None
+        self.kept: dict[str, Tensor] | None = None
 
     def batch_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, with the settings' label smoothing."""
@@ -162,7 +180,7 @@ class _Training:
         """Return a context in which chains of layers run as one step, unless the rule must see each layer."""
         return nullcontext() if self.rule.layer_by_layer else fused(self.module)
 
-    def _runs_on(self, x: Tensor) -> bool:
+    def _runs_on(self, x: Batch) -> bool:
         """Return whether the module accepts a batch in its memory format, in training and evaluation.
 
         The module is not changed.
@@ -172,8 +190,8 @@ class _Training:
             with evaluating(self.module), torch.no_grad(), seeded(self.seed, 0, self.device):
                 self.module.train()
                 with self._layers():
-                    self.module(x)
-                self.module.eval()(x)
+                    call(self.module, x)
+                call(self.module.eval(), x)
         except RuntimeError:
             return False
         finally:
@@ -205,8 +223,9 @@ class _Training:
         on_checkpoint: Callable[[bytes], None] | None,
     ) -> TrainingOutcome:
         before = self.curve[-1].seconds if self.curve else 0.0
+        self._keep(len(self.curve))
         stopped, diverged = False, None
-        while not (stopped or self._complete() or self._patience_over()):
+        while not (stopped or self._complete() or self._patience_over() or self._hopeless()):
             if should_stop is not None and should_stop():
                 stopped = True
                 break
@@ -221,6 +240,7 @@ class _Training:
                     restore_module(self.module, last_good)
                 break
             self._record_epoch(point.model_copy(update={"seconds": before + time.perf_counter() - began}))
+            self._keep(epoch)
             if on_epoch is not None:
                 on_epoch(self.curve[-1])
             if on_checkpoint is not None:
@@ -241,10 +261,19 @@ class _Training:
             diverged=diverged,
             checkpoint=checkpoint,
             seconds=time.perf_counter() - began,
+            kept=self.kept,
             notes=tuple(
-                filter(None, [*self.rule.notes(), optimizers.decay_note(self.module, self.settings)])
+                filter(
+                    None,
+                    [*self.rule.notes(), optimizers.decay_note(self.module, self.settings), self._hopeless()],
+                )
             ),
         )
+
+    def _keep(self, epoch: int) -> None:
+        """Copy the weights after epoch `epoch` if the caller asked for them."""
+        if epoch == self.keep_epoch and self.kept is None:
+            self.kept = snapshot(self.module)
 
     def _prune(self, epoch: int) -> None:
         if self.pruner is not None:
@@ -286,11 +315,8 @@ class _Training:
             for step, (start, stop) in enumerate(self.bounds, start=first_step):
                 indices = order[start:stop]
                 x, y = self.data.train.batch(indices)
-                for augment in self.augment:
-                    x = augment(x, generator)
-                if self.augment and not self.data.train.channels_last:
-                    x = x.clone(memory_format=torch.contiguous_format)
-                rate = self.rate.at(step)
+                x = augmentation.augmented(x, self.augment, generator, self.data.train.channels_last)
+                rate = self.rate.at(self.start_epoch * len(self.bounds) + step)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 self.optimizer.zero_grad(set_to_none=True)
@@ -309,7 +335,7 @@ class _Training:
         if not math.isfinite(train_loss):
             return None
         validation_loss, validation_error = evaluate(
-            self.module, self.data.validation, self.loss, self.metric
+            self.module, self.data.validation, self.loss, self.metric, self.task
         )
         if not math.isfinite(validation_loss):
             return None
@@ -318,7 +344,7 @@ class _Training:
             train_loss=train_loss,
             validation_loss=validation_loss,
             validation_error=validation_error,
-            learning_rate=self.rate.at(first_step),
+            learning_rate=self.rate.at(self.start_epoch * len(self.bounds) + first_step),
             sparsity=0.0 if self.pruner is None else self.pruner.sparsity,
         )
 
@@ -343,6 +369,15 @@ class _Training:
     def _patience_over(self) -> bool:
         return self.settings.early_stop is not None and self.waited >= self.settings.early_stop
 
+    def _hopeless(self) -> str | None:
+        """Return why the training ends for its accuracy, or None."""
+        for epoch, percent in self.settings.minimum_accuracy:
+            if len(self.curve) >= epoch:
+                accuracy = 100 * (1 - self.curve[epoch - 1].validation_error)
+                if accuracy < percent:
+                    return f"training ended: the accuracy after epoch {epoch} is {accuracy:.2f} %, the minimum {percent:g} %"
+        return None
+
     def _identity(self) -> dict[str, Any]:
         """Return the values that must be equal for a checkpoint to be continued."""
         return {
@@ -350,6 +385,8 @@ class _Training:
             "epochs": self.epochs,
             "seed": self.seed,
             "samples": len(self.data.train),
+            "start_epoch": self.start_epoch,
+            "keep_epoch": self.keep_epoch,
             "pruning": None if self.pruner is None else self.pruner.config.model_dump_json(),
         }
 
@@ -361,6 +398,7 @@ class _Training:
             "waited": self.waited,
             "module": dict(self.module.state_dict()),
             "best": self.best or {},
+            "kept": self.kept or {},
             "optimizer": optimizer_state(self.optimizer),
             "rule": self.rule.state_dict(),
             "pruner": {} if self.pruner is None else self.pruner.state_dict(),
@@ -386,6 +424,8 @@ class _Training:
         self.best_epoch, self.waited = state["best_epoch"], state["waited"]
         best = {name: tensor.to(self.device) for name, tensor in state["best"].items()}
         self.best = best or None
+        kept = {name: tensor.to(self.device) for name, tensor in state["kept"].items()}
+        self.kept = kept or None
 
 
 def _set_memory_format(module: nn.Module, memory_format: torch.memory_format) -> None:

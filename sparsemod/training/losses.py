@@ -1,27 +1,43 @@
 """Losses. One class each."""
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from pydantic import Field
 
 from sparsemod.plugins import Plugin, Plugins
 from sparsemod.spec import methods
-from sparsemod.spec.methods import LossConfig
+from sparsemod.spec.methods import LossConfig, Targets
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 C = TypeVar("C", bound=LossConfig)
 
 
 class Loss(Plugin[C]):
-    """A loss that training minimizes."""
+    """A loss that training minimizes.
+
+    `weights`: a weight for each class (classes,), from the task; None for equal weights.
+    """
+
+    weights: "NDArray[np.float32] | None" = None
 
     def mean(self, outputs: "Tensor", targets: "Tensor", smoothing: float = 0.0) -> "Tensor":
         """Return the mean loss of a batch, a scalar with its gradient.
 
-        `outputs` (N, classes), `targets` (N,) int64. `smoothing`: label smoothing, 0 unless the config's
+        `outputs` (N, classes), `targets` (N,) int64; for a map (N, classes, H, W) and (N, H, W) int64; for other
+        tasks `targets` are float32 in the shape of the outputs. `smoothing`: label smoothing, 0 unless the config's
         `smooths` is true.
         """
         raise NotImplementedError
+
+    def weight(self, outputs: "Tensor") -> "Tensor | None":
+        """Return `weights` as a tensor beside `outputs`."""
+        import torch
+
+        return None if self.weights is None else torch.from_numpy(self.weights).to(outputs.device)
 
 
 LOSSES: Plugins[Loss[Any], LossConfig] = methods.LOSSES
@@ -43,4 +59,97 @@ class CrossEntropy(Loss[CrossEntropyConfig]):
         """See Loss."""
         from torch.nn import functional
 
-        return functional.cross_entropy(outputs, targets, label_smoothing=smoothing)
+        return functional.cross_entropy(
+            outputs, targets, weight=self.weight(outputs), label_smoothing=smoothing
+        )
+
+
+class PixelCrossEntropyConfig(CrossEntropyConfig):
+    """Keys of pixel_cross_entropy: none."""
+
+    targets = "pixels"
+
+
+@LOSSES.register("pixel_cross_entropy")
+class PixelCrossEntropy(CrossEntropy):
+    """Cross entropy of the softmax over the channels at each position, with label smoothing."""
+
+    Config = PixelCrossEntropyConfig
+
+
+class BinaryCrossEntropyConfig(LossConfig):
+    """Keys of binary_cross_entropy: none."""
+
+    targets = "labels"
+
+
+@LOSSES.register("binary_cross_entropy")
+class BinaryCrossEntropy(Loss[BinaryCrossEntropyConfig]):
+    """Cross entropy of the sigmoid of each output, the mean over samples and labels."""
+
+    Config = BinaryCrossEntropyConfig
+
+    def mean(self, outputs: "Tensor", targets: "Tensor", smoothing: float = 0.0) -> "Tensor":
+        """See Loss."""
+        from torch.nn import functional
+
+        return functional.binary_cross_entropy_with_logits(outputs, targets)
+
+
+class NumbersConfig(LossConfig):
+    """Base of the losses between numbers: they serve regression and autoencoders."""
+
+    targets = "values"
+    also: ClassVar[tuple[Targets, ...]] = ("normal",)
+
+
+class Numbers(Loss[C]):
+    """Base of the losses between numbers."""
+
+    function: ClassVar[str]
+
+    def mean(self, outputs: "Tensor", targets: "Tensor", smoothing: float = 0.0) -> "Tensor":
+        """See Loss."""
+        from torch.nn import functional
+
+        loss: Tensor = getattr(functional, self.function)(outputs, targets)
+        return loss
+
+
+@LOSSES.register("mse")
+class MeanSquaredError(Numbers[NumbersConfig]):
+    """Mean squared difference of outputs and targets."""
+
+    Config = NumbersConfig
+    function = "mse_loss"
+
+
+@LOSSES.register("l1")
+class MeanAbsoluteError(Numbers[NumbersConfig]):
+    """Mean absolute difference of outputs and targets."""
+
+    Config = NumbersConfig
+    function = "l1_loss"
+
+
+class HuberConfig(NumbersConfig):
+    """Keys of huber."""
+
+    delta: float = Field(
+        1.0,
+        gt=0,
+        description="Difference, in deviations of the target, up to which the loss is quadratic; linear beyond.",
+    )
+
+
+@LOSSES.register("huber")
+class Huber(Loss[HuberConfig]):
+    """Quadratic for small differences, linear for large ones (Huber 1964)."""
+
+    Config = HuberConfig
+
+    def mean(self, outputs: "Tensor", targets: "Tensor", smoothing: float = 0.0) -> "Tensor":
+        """See Loss."""
+        from torch.nn import functional
+
+        return functional.huber_loss(outputs, targets, delta=self.config.delta)

@@ -1,8 +1,13 @@
 """The result of a training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sparsemod.records import CurvePoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -14,7 +19,8 @@ class TrainingOutcome:
     finished, or full sparsity was not reached). `stopped`: the caller's `should_stop` ended it;
     `checkpoint` continues it (empty after a divergence). `early`: patience ran out. `diverged`: the epoch
     in which a loss or a weight became infinite or not a number, which ended the training. `seconds`: wall
-    time of this call. `notes`: what the training rule says about it.
+    time of this call. `notes`: what the training rule says about it. `kept`: the weights after the epoch that the caller
+    named, None when it named none or training did not get there.
     """
 
     curve: tuple[CurvePoint, ...]
@@ -25,6 +31,7 @@ class TrainingOutcome:
     checkpoint: bytes
     seconds: float
     notes: tuple[str, ...] = ()
+    kept: "Mapping[str, Tensor] | None" = None
 
     @property
     def best(self) -> CurvePoint | None:

@@ -48,3 +48,16 @@ def require_device(name: str, field: str = "device") -> str:
         there = ", ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
         raise InvalidInput(field, name, f"an available device: {there}")
     return name
+
+
+def chosen_device(named: str | None, preferred: str | None, field: str = "device") -> str:
+    """Return the device `named` by the user, else `preferred` where torch has it, else the CPU.
+
+    Raises InvalidInput when torch cannot use `named` here.
+    """
+    if named is not None:
+        return require_device(named, field)
+    try:
+        return require_device(preferred or "cpu")
+    except InvalidInput:
+        return "cpu"

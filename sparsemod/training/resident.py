@@ -4,25 +4,32 @@ import weakref
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsemod.errors import InvalidInput
 from sparsemod.layouts import RANKS, described
+from sparsemod.records import DataInfo
+from sparsemod.sequences import Batch, Padded
+from sparsemod.spec.methods import TaskConfig
+from sparsemod.training.tasks.base import TASKS, Task
 
 
 class _Split(Protocol):
-    def tensors(self) -> tuple[Tensor, Tensor]: ...
-
-
-class _Info(Protocol):
     @property
-    def layout(self) -> str: ...
+    def y(self) -> NDArray[Any]: ...
+    @property
+    def lengths(self) -> NDArray[np.int64] | None: ...
+    @property
+    def sequence(self) -> NDArray[np.int64] | None: ...
+    def tensors(self) -> tuple[Tensor, Tensor]: ...
 
 
 class _Dataset(Protocol):
     @property
-    def info(self) -> _Info: ...
+    def info(self) -> DataInfo: ...
     @property
     def train(self) -> _Split: ...
     @property
@@ -43,29 +50,43 @@ class Samples:
     """
 
     rows: Tensor  # float32 (N, elements)
-    labels: Tensor  # int64 (N,)
+    labels: Tensor  # what the loss compares the outputs with: int64 (N,) classes, or as the task says
     shape: tuple[int, ...]
     channels_last: bool = True
     layout: str | None = None
+    lengths: Tensor | None = None  # int64 (N,), valid steps of sequences
+    sequence: Tensor | None = None  # int64 (N,), on the CPU: the sequence of each window
+    truth: NDArray[Any] | None = None  # what the metric compares predictions with, if other than `labels`
+    counted: Tensor | None = None  # bool (N,): the samples whose loss is reported; None: all
 
     @staticmethod
     def of(
-        x: Tensor, labels: Tensor, device: torch.device | str = "cpu", layout: str | None = None
+        x: Tensor,
+        labels: Tensor,
+        device: torch.device | str = "cpu",
+        layout: str | None = None,
+        lengths: Tensor | None = None,
+        sequence: Tensor | None = None,
     ) -> "Samples":
-        """Return samples from float32 samples (N, *shape), such as images (N, C, H, W), and int64 labels (N,).
+        """Return samples from float32 samples (N, *shape), such as images (N, C, H, W), and int64 labels (N, ...) or float32 (N, ...).
 
-        Only tensors in another memory layout are copied. Raises InvalidInput.
+        `lengths` (N,): the valid steps of sequences. `sequence` (N,): the sequence of each window, ascending. Only tensors in another memory layout are copied. Raises InvalidInput.
         """
         if x.dim() - 1 not in RANKS or x.dtype != torch.float32:
             allowed = f"float32 samples (N, ...), each one of {described()}"
             raise InvalidInput("x", (tuple(x.shape), str(x.dtype)), allowed)
-        if labels.shape != (len(x),) or labels.dtype != torch.int64:
+        wanted = torch.float32 if labels.is_floating_point() else torch.int64
+        plain = labels.dim() != 2 if wanted == torch.int64 else labels.dim() > 1
+        if labels.shape[:1] != (len(x),) or labels.dtype != wanted or not plain:
             raise InvalidInput(
-                "labels", (tuple(labels.shape), str(labels.dtype)), f"int64 labels of shape ({len(x)},)"
-            )
+                "labels", (tuple(labels.shape), str(labels.dtype)), f"int64 labels of shape ({len(x)},), or what the task's loss needs"
+            )  # fmt: skip
         flat = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
         rows = flat.reshape(len(x), -1).to(device)
-        return Samples(rows, labels.to(device), tuple(x.shape[1:]), layout=layout)
+        lengths = None if lengths is None else lengths.to(device)
+        return Samples(
+            rows, labels.to(device), tuple(x.shape[1:]), layout=layout, lengths=lengths, sequence=sequence
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -81,13 +102,15 @@ class Samples:
         # Not `contiguous()`: images with one channel count as contiguous and still look channels last.
         return images.clone(memory_format=torch.contiguous_format)
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Tensor) -> tuple[Batch, Tensor]:
         """Return the samples at `indices` (int64, on the device) and their labels."""
-        return self.shaped(self.rows.index_select(0, indices)), self.labels.index_select(0, indices)
+        x, labels = self.shaped(self.rows.index_select(0, indices)), self.labels.index_select(0, indices)
+        return (x if self.lengths is None else Padded(x, self.lengths.index_select(0, indices))), labels
 
-    def slice(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def slice(self, start: int, stop: int) -> tuple[Batch, Tensor]:
         """Return consecutive samples and their labels, without a copy."""
-        return self.shaped(self.rows[start:stop]), self.labels[start:stop]
+        x, labels = self.shaped(self.rows[start:stop]), self.labels[start:stop]
+        return (x if self.lengths is None else Padded(x, self.lengths[start:stop])), labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,20 +127,36 @@ class Resident:
         return Resident(train, validation, self.device)
 
     @staticmethod
-    def of(dataset: _Dataset, device: torch.device | str = "cpu") -> "Resident":
-        """Return the splits `train` and `validation` of a `sparsemod.data.Dataset`.
+    def of(
+        dataset: _Dataset, device: torch.device | str = "cpu", task: Task[Any] | None = None
+    ) -> "Resident":
+        """Return the splits `train` and `validation` of a `sparsemod.data.Dataset`, with the targets of a fitted `task`.
 
-        The same dataset and device give the same object.
+        The same dataset, device and settings of the task give the same object.
         """
         cached = _held.setdefault(dataset, {})
-        key = str(device)
+        task = task or fitted(TASKS.config("classification"), dataset)
+        key = f"{device} {task.config.model_dump_json()}"
         if key not in cached:
-            cached[key] = Resident.from_tensors(
-                *dataset.train.tensors(),
-                *dataset.validation.tensors(),
+            splits = []
+            for split in (dataset.train, dataset.validation):
+                x, y = split.tensors()
+                splits += [x, task.targets(x, y)]
+            made = Resident.from_tensors(
+                *splits,
                 device=device,
                 layout=dataset.info.layout,
+                train_steps=_steps(dataset.train),
+                validation_steps=_steps(dataset.validation),
             )
+            truth = dataset.validation.y
+            chosen = task.trained_on(truth)
+            counted = (
+                None
+                if chosen is None or chosen.all() or not chosen.any()
+                else torch.from_numpy(chosen).to(device)
+            )
+            cached[key] = replace(made, validation=replace(made.validation, truth=truth, counted=counted))
         return cached[key]
 
     @staticmethod
@@ -129,14 +168,16 @@ class Resident:
         *,
         device: torch.device | str = "cpu",
         layout: str | None = None,
+        train_steps: "Steps" = (None, None),
+        validation_steps: "Steps" = (None, None),
     ) -> "Resident":
         """Return samples from float32 samples and int64 labels; `layout` names the axes of a sample.
 
-        Raises InvalidInput.
+        `train_steps`, `validation_steps`: `lengths` and `sequence` of `Samples.of`. Raises InvalidInput.
         """
         train, validation = (
-            Samples.of(train_x, train_y, device, layout),
-            Samples.of(validation_x, validation_y, device, layout),
+            Samples.of(train_x, train_y, device, layout, *train_steps),
+            Samples.of(validation_x, validation_y, device, layout, *validation_steps),
         )
         if train.shape != validation.shape:
             raise InvalidInput(
@@ -146,6 +187,24 @@ class Resident:
             if len(samples) < 1:
                 raise InvalidInput(f"{name}_x", 0, "at least one sample")
         return Resident(train, validation, torch.device(device))
+
+
+def fitted(config: TaskConfig, dataset: _Dataset) -> Task[Any]:
+    """Return the task of `config`, with the constants of the training targets of `dataset`. Raises InvalidInput."""
+    task = TASKS.create(config)
+    task.fit(dataset.train.y, dataset.info)
+    return task
+
+
+Steps = tuple[Tensor | None, Tensor | None]
+"""Lengths and sequences of samples."""
+
+
+def _steps(split: _Split) -> Steps:
+    lengths, sequence = (
+        None if part is None else torch.from_numpy(part) for part in (split.lengths, split.sequence)
+    )
+    return lengths, sequence
 
 
 def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:

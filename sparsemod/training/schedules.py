@@ -22,6 +22,10 @@ class Schedule(Plugin[C]):
         """
         raise NotImplementedError
 
+    def factor_at(self, step: int, steps: int) -> float:
+        """Return the factor at a step of the training after the warm-up, from 0, of `steps` in all."""
+        return self.factor(step / max(1, steps))
+
 
 SCHEDULES: Plugins[Schedule[Any], ScheduleConfig] = methods.SCHEDULES
 
@@ -74,6 +78,30 @@ class Step(Schedule[StepConfig]):
         return float(self.config.factor ** sum(progress >= m for m in self.config.milestones))
 
 
+class StepLrConfig(ScheduleConfig):
+    """Keys of step_lr."""
+
+    gamma: float = Field(0.95, gt=0, le=1, description="Factor of each drop. `learning_gamma` searches it.")
+    period: float = Field(
+        1.0, gt=0, description="Thousands of steps (batches) between two drops. `learning_step` searches it."
+    )
+
+
+@SCHEDULES.register("step_lr")
+class StepLr(Schedule[StepLrConfig]):
+    """The rate drops by a factor each time a number of steps has passed, as torch's StepLR does in SpArSeMod."""
+
+    Config = StepLrConfig
+
+    def factor(self, progress: float) -> float:
+        """Return 1: the number of steps decides, see `factor_at`."""
+        return 1.0
+
+    def factor_at(self, step: int, steps: int) -> float:
+        """See Schedule."""
+        return float(self.config.gamma ** (step // max(1, round(1000 * self.config.period))))
+
+
 class ExponentialConfig(ScheduleConfig):
     """Keys of exponential."""
 
@@ -110,4 +138,4 @@ class LearningRate:
         """Return the rate of step `step`, counted from 0 over the whole training."""
         if step < self._warmup:
             return self._base * (step + 1) / self._warmup
-        return self._base * self._schedule.factor((step - self._warmup) / max(1, self._total - self._warmup))
+        return self._base * self._schedule.factor_at(step - self._warmup, self._total - self._warmup)

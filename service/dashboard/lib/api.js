@@ -46,16 +46,17 @@ function begun(path) {
 
 /**
  * @param {string} path
- * @param {{method?: string, json?: unknown, yaml?: string, key?: string, signal?: AbortSignal}} [options]
+ * @param {{method?: string, json?: unknown, yaml?: string, file?: Blob, key?: string, signal?: AbortSignal}} [options]
  * @returns {Promise<any>} the JSON of the response, null without one
  */
-export async function request(path, { method, json, yaml, key, signal: abort } = {}) {
+export async function request(path, { method, json, yaml, file, key, signal: abort } = {}) {
   /** @type {Record<string, string>} */
   const headers = { accept: "application/json" };
   if (json !== undefined) headers["content-type"] = "application/json";
   if (yaml !== undefined) headers["content-type"] = "application/yaml";
+  if (file !== undefined) headers["content-type"] = "application/octet-stream";
   if (key) headers["idempotency-key"] = key;
-  const body = json !== undefined ? JSON.stringify(json) : yaml;
+  const body = json !== undefined ? JSON.stringify(json) : (yaml ?? file);
   let response;
   const begin = Date.now();
   try {

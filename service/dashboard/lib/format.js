@@ -4,16 +4,25 @@ import { now as serverNow } from "./time.js";
 /** @type {Record<string, string>} */
 const TITLES = {
   error: "Error", model_size: "Model size", working_memory: "Working memory", training_memory: "Training memory", latency: "Latency", macs: "Multiply-adds",
-  parameters: "Parameters", nonzeros: "Nonzero weights", float_error: "Error before quantization", index: "Trial", epochs: "Epochs",
+  parameters: "Parameters", nonzeros: "Nonzero weights", float_error: "Error before quantization", finetune_gain: "Gain of fine-tuning", index: "Trial", epochs: "Epochs",
+  hamming_error: "Wrong labels", label_f1_error: "1 − F1 of the labels", auc_error: "1 − AUC", pixel_error: "Wrong pixels", iou_error: "1 − mean IoU", rmse: "RMSE", mae: "MAE", metric: "Own metric",
   flash: "Flash", ram: "RAM", stack: "Stack", instructions: "Instructions",
   trained_epochs: "Trained epochs", seconds: "Seconds", state: "State", round: "Round", origin: "Origin", finished_at: "Finished",
 };
 
 /** The title of a metric or parameter. @param {string} name */
-export const title = (name) => TITLES[name] ?? name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
+export const title = (name) => TITLES[name] ?? (name.startsWith("float_") ? `${TITLES[name.slice(6)] ?? name.slice(6)} before quantization` : undefined) ?? name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
 
 /** The title within a sentence. @param {string} name */
-export const phrase = (name) => (name === "ram" ? "RAM" : title(name).toLowerCase());
+export const phrase = (name) => (CAPITALS.has(name) ? title(name) : title(name).toLowerCase());
+
+const CAPITALS = new Set(["ram", "rmse", "mae", "auc_error", "iou_error", "label_f1_error"]);
+
+/** The metrics of tasks, known only after training. */
+export const TRAINED = new Set(["error", "hamming_error", "label_f1_error", "auc_error", "pixel_error", "iou_error", "rmse", "mae", "metric"]);
+
+/** The metric of a spec's task. @param {any} spec */
+export const quality = (spec) => [spec.training.metric.name, ...spec.objectives, ...Object.keys(spec.budgets)].find((name) => TRAINED.has(name)) ?? "error";
 
 /** The metrics in bytes. */
 const BYTES = new Set(["model_size", "working_memory", "memory", "flash", "ram", "stack", "training_memory"]);

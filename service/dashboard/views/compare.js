@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useState } from "../lib/ui.js";
 import { get } from "../lib/api.js";
 import { Columns } from "../lib/columns.js";
-import { boxText, duration, phrase, plural, show, tick, title } from "../lib/format.js";
+import { TRAINED, boxText, duration, phrase, plural, show, tick, title } from "../lib/format.js";
 import { throttled, follow } from "../lib/live.js";
 import { colour, palette } from "../lib/look.js";
 import { setQuery, queryValue } from "../lib/route.js";
@@ -121,7 +121,7 @@ function common(scales) {
 function differences(specs, shared) {
   const differ = (/** @type {(spec: any) => unknown} */ of) => new Set(specs.map((spec) => JSON.stringify(of(spec)))).size > 1;
   return [
-    differ((spec) => [spec.dataset.name, spec.dataset.options, spec.dataset.splits, spec.dataset.limit]) && shared.includes("error") && "the errors are on different data",
+    differ((spec) => [spec.dataset.name, spec.dataset.options, spec.dataset.splits, spec.dataset.limit]) && shared.some((name) => TRAINED.has(name)) && "the networks are tested on different data",
     differ((spec) => spec.target.device) && shared.some((name) => ["latency", "flash", "ram"].includes(name)) && "each is measured for a different device",
     ...["model_size", "working_memory", "latency"].map((name) => shared.includes(name) && differ((spec) => spec.measure[name]) && `${phrase(name)} is defined differently: ${[...new Set(specs.map((spec) => spec.measure[name].replaceAll("_", " ")))].join(", ")}`),
   ].filter(Boolean);

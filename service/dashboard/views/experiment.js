@@ -18,10 +18,11 @@ import { Repetitions } from "./experiment/repetitions.js";
 import { Scatter } from "./experiment/scatter.js";
 import { Selected } from "./experiment/selected.js";
 import { Spec } from "./experiment/spec.js";
+import { Study } from "./experiment/study.js";
 import { Timeline } from "./experiment/timeline.js";
 import { Trials } from "./experiment/trials.js";
 
-const PARTS = [Scatter, Selected, History, Membership, Repetitions, Importance, Parallel, Timeline, Trials, Spec];
+const PARTS = [Scatter, Selected, Study, History, Membership, Repetitions, Importance, Parallel, Timeline, Trials, Spec];
 
 /** Call `work` after the next frame is painted; return a function that cancels the call. @param {() => void} work */
 function afterPaint(work) {

@@ -5,6 +5,7 @@ import { ago, duration, exact, phrase, show, title } from "../lib/format.js";
 import { throttled, follow } from "../lib/live.js";
 import { Boundary, Card, Clock, Figure, Problem, State } from "../parts/bits.js";
 import { value } from "./experiment/trials.js";
+import { Answers } from "./trial/answers.js";
 import { Curve } from "./trial/curve.js";
 import { Files } from "./trial/files.js";
 import { Fits } from "./trial/fits.js";
@@ -73,8 +74,8 @@ export function Trial({ id, index }) {
       <${Figure} name="Seed">${trial.seed}<//></dl></section>
     <div class="grid" data-reports=${reports}>
       ${[
-        [Curve, { id, index, reports, trial }], [Log, { id, index, reports, running: trial.state === "running" }], [Network, { id, index, experiment, trial }],
-        [Measurements, { trial }], [Fits, { trial, experiment }], [Parameters, { trial }], [Files, { trial, owner: experiment.owner, onChange: setTrial }], [Attempts, { trial }],
+        [Curve, { id, index, reports, trial, spec: experiment.spec }], [Log, { id, index, reports, running: trial.state === "running" }], [Network, { id, index, experiment, trial }],
+        [Answers, { trial, spec: experiment.spec }], [Measurements, { trial }], [Fits, { trial, experiment }], [Parameters, { trial }], [Files, { trial, owner: experiment.owner, onChange: setTrial }], [Attempts, { trial }],
       ].map(([Part, properties]) => html`<${Boundary} key=${/** @type {any} */ (Part).name}><${Part} ...${properties} /><//>`)}
     </div>`;
 }

@@ -11,6 +11,7 @@ from sparsemod.data.arrays import Arrays
 from sparsemod.data.places import data_root
 from sparsemod.data.source import dataset
 from sparsemod.errors import DataMissing, InvalidInput
+from sparsemod.spec.methods import Targets
 
 _SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 _TEXT = {"path", "label", "group", "split", "ignore", "delimiter", "shape"}
@@ -26,12 +27,15 @@ def csv_file(
     ignore: str = "",
     delimiter: str = ",",
     shape: str = "",
+    targets: Targets = "classes",
 ) -> Arrays:
     """Your own table: the CSV file `path` (absolute, or relative to `root`).
 
     It is UTF-8 and its first line holds the column names.
 
-    `label` names the column of the classes, numbers or text. `group` names a column of groups, such as
+    `label` names the column of the classes, numbers or text. For other tasks it lists the columns of the values, or of
+    the labels (0 or 1), separated by commas, or names the column of 0 (normal) and 1 (anomalous); the spec's task
+    chooses `targets`. `group` names a column of groups, such as
     subjects; a group stays in one split. `split` names a column with train, validation or test for each row,
     the dataset's own splits. `ignore` lists columns to skip, separated by commas. All other columns are
     features with a finite number in each row. `delimiter` is one character, or `tab`. `shape`, such as
@@ -63,13 +67,20 @@ def csv_file(
         )
     table = _Table(place, separator)
     ignored = [name.strip() for name in ignore.split(",") if name.strip()]
-    for option, names in (("label", [label]), ("group", [group]), ("split", [split]), ("ignore", ignored)):
+    for option, names in (
+        ("label", _split(label, targets)),
+        ("group", [group]),
+        ("split", [split]),
+        ("ignore", ignored),
+    ):
         for name in names:
             if name and name not in table.names:
                 known = ", ".join(table.names)
                 raise InvalidInput(f"dataset.options.{option}", name, f"a column of {place.name}: {known}")
     try:
-        return _arrays(table, label, group, split, {label, group, split, *ignored}, shape)
+        return _arrays(
+            table, label, group, split, {*_split(label, targets), group, split, *ignored}, shape, targets
+        )
     except InvalidInput as error:
         names_source = error.source is not None or error.field.startswith("dataset.")
         raise error if names_source else error.at(source=str(place)) from None
@@ -145,15 +156,36 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _arrays(table: _Table, label: str, group: str, split: str, named: set[str], shape: str) -> Arrays:
+def _split(label: str, targets: Targets) -> list[str]:
+    """Return the columns of the targets."""
+    several = targets in ("values", "labels")
+    return [name.strip() for name in label.split(",") if name.strip()] if several else [label]
+
+
+def _targets(table: _Table, label: str, targets: Targets) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+    if targets == "pixels":
+        raise InvalidInput("task", "per-pixel", "a dataset of images; a table has no class for each position")
+    if targets == "classes":
+        return _classes(table.column(label), label)
+    columns = _split(label, targets)
+    y = table.numbers(columns)
+    if targets == "normal":
+        return y[:, 0].astype(np.int64), None
+    return (y if targets == "values" else y.astype(np.int64)), tuple(columns)
+
+
+def _arrays(
+    table: _Table, label: str, group: str, split: str, named: set[str], shape: str, targets: Targets
+) -> Arrays:
     features = [name for name in table.names if name not in named]
     if not features:
         raise InvalidInput("columns", table.names, f"features beside {', '.join(sorted(named - {''}))}")
     x = _shaped(table.numbers(features), shape)
-    y, names = _classes(table.column(label), label)
+    y, names = _targets(table, label, targets)
+    classes = len(names) if names is not None and targets == "classes" else None
     groups = np.array(table.column(group)) if group else None
     if not split:
-        return Arrays(x, y, classes=len(names), names=names, groups=groups)
+        return Arrays(x, y, classes=classes, names=names, groups=groups, targets=targets)
     parts = table.column(split)
     for line, part in zip(table.lines, parts, strict=True):
         if part not in _SPLITS:
@@ -169,7 +201,7 @@ def _arrays(table: _Table, label: str, group: str, split: str, named: set[str], 
         if (of == part).any():
             own |= {f"{part}_x": x[of == part], f"{part}_y": y[of == part]}
     groups = None if groups is None else groups[train]
-    return Arrays(x[train], y[train], classes=len(names), names=names, groups=groups, **own)
+    return Arrays(x[train], y[train], classes=classes, names=names, groups=groups, targets=targets, **own)
 
 
 def _shaped(x: NDArray[np.float64], shape: str) -> NDArray[Any]:

@@ -30,12 +30,12 @@ class ArenaPlan:
 def plan(network: IntegerNetwork) -> ArenaPlan:
     """Plan the addresses of a network's tensors and the order of its layers. Raises Unsupported for kinds without a memory rule."""
     nodes = [node(layer) for layer in network.layers]
-    arena_layout = layout(nodes, network.named, network.input, network.output)
+    arena_layout = layout(nodes, network.named, network.inputs, tuple(network.outputs.values()))
     arena_plan = plan_arena(arena_layout.problem)
     offsets = {
         name: arena_plan.offsets[buffer]
         for name, buffer in arena_layout.buffer_of.items()
-        if buffer in arena_plan.offsets
+        if buffer in arena_plan.offsets and buffer not in arena_layout.outside
     }
     names = tuple(arena_layout.nodes[index].name for index in arena_plan.order)
     moments = tuple(

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from sparsemod.errors import SparsemodError
-from sparsemod.export.c.host import compiler, host_run
+from sparsemod.export.c.host import compiler, host_run, host_run_named
 from sparsemod.export.c.layers import EMITTERS
 from sparsemod.export.c.project import project
-from sparsemod.export.compare import compare
+from sparsemod.export.compare import compare, compare_named
 from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig
 from sparsemod.export.report import ExportReport
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -19,6 +19,7 @@ class C(Exporter[ExporterConfig]):
 
     Config = ExporterConfig
     checks_fit = True
+    takes_lengths = True
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -26,7 +27,15 @@ class C(Exporter[ExporterConfig]):
         return frozenset(EMITTERS.names())
 
     def write(
-        self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
+        self,
+        network: IntegerNetwork,
+        folder: Path,
+        *,
+        name: str,
+        samples: Any,
+        labels: Any,
+        data: str,
+        lengths: Any = None,
     ) -> ExportReport:
         """Write the project, compile it on this machine and compare it with the network; see Exporter.write."""
         c_project = project(network, folder, name=name)
@@ -35,17 +44,24 @@ class C(Exporter[ExporterConfig]):
             compiler()
         except SparsemodError as error:
             return ExportReport(format="c", name=name, memory=memory, missing=(str(error),))
+        if network.several:
+            check = compare_named(
+                network, lambda x: host_run_named(network, x), runtime="compiled C on this machine", samples=samples, labels=labels,
+                data=data,
+            )  # fmt: skip
+            return ExportReport(format="c", name=name, verifications=(check,), memory=memory)
         # Use raw samples if the network has a normalization, to also check the file's quantize function.
         raw = (
             None if network.normalization is None or samples is None else network.normalization.undo(samples)
         )
         check = compare(
             network,
-            (lambda x: host_run(network, x)) if raw is None else (lambda _: host_run(network, raw)),
+            lambda x: host_run(network, x if raw is None else raw, lengths),
             int8_inputs=None if raw is None else network.quantize_samples(raw),
             runtime="compiled C on this machine" + ("" if raw is None else ", from raw samples"),
             samples=samples,
             labels=labels,
             data=data,
+            lengths=lengths,
         )
         return ExportReport(format="c", name=name, verifications=(check,), memory=memory)

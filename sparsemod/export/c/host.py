@@ -1,9 +1,8 @@
 """Compile and run a network's C project on this machine, to check that the generated C gives the interpreter's bytes."""
 
-import math
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.export.c.project import CProject, generate
-from sparsemod.export.c.sources import filled
+from sparsemod.export.c.sources import common, filled
 from sparsemod.files import scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.packing import packed, unpacked
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
@@ -32,27 +32,71 @@ def compiler() -> str:
 
 
 def host_run(
-    network: IntegerNetwork, images: NDArray[Any], *, flags: Sequence[str] = FLAGS
+    network: IntegerNetwork, images: NDArray[Any], lengths: Any = None, *, flags: Sequence[str] = FLAGS
 ) -> NDArray[np.int8]:
     """Return the int8 outputs (N, *output shape) of the compiled C code.
 
     `images` (N, *input shape), channels first as everywhere in Python. The C code reads int8 images unchanged and quantizes float
-    images; these are raw samples if the network has a normalization. Raises SparsemodError without a compiler, or when compiling or
+    images; these are raw samples if the network has a normalization. `lengths` (N,): see IntegerNetwork.run. Raises SparsemodError without a compiler, or when compiling or
     running fails.
     """
-    return host_run_all([(network, images)], flags=flags)[0]
+    return host_run_all([(network, images, lengths)], flags=flags)[0]
+
+
+_ANSWERS: dict[str, tuple[str, np.dtype[Any]]] = {
+    "classes": ("int answer[1]%.0s", np.dtype(np.intc)),
+    "pixels": ("uint8_t answer[%s_POSITIONS]", np.dtype(np.uint8)),
+    "labels": ("uint8_t answer[%s_OUTPUT_SIZE]", np.dtype(np.uint8)),
+    "values": ("float answer[%s_OUTPUT_SIZE]", np.dtype(np.float32)),
+    "normal": ("float answer[1]%.0s", np.dtype(np.float32)),
+}
+"""Kind of network -> declaration of what the C code makes of the outputs, and its type."""
+
+
+def host_answers(
+    network: IntegerNetwork, images: NDArray[Any], lengths: Any = None, *, flags: Sequence[str] = FLAGS
+) -> NDArray[Any]:
+    """Return what the compiled NAME_classify, NAME_predict or NAME_score gives, in the form of `IntegerNetwork.answers`.
+
+    Arguments and errors: see `host_run`.
+    """
+    with scratch("sparsemod-c-") as folder:
+        program = _compile([generate(network, name="net0")], folder, flags)
+        content = _bytes(program, 0, network, {network.input: np.asarray(images)}, lengths, "answers")
+    shape = {"values": network.tensors[network.output].shape, "labels": network.tensors[network.output].shape}
+    shape["pixels"] = network.tensors[network.output].shape[1:]
+    return np.frombuffer(content, _ANSWERS[network.kind][1]).reshape(
+        len(images), *shape.get(network.kind, ())
+    )
+
+
+def host_run_named(
+    network: IntegerNetwork,
+    inputs: Mapping[str, NDArray[Any]],
+    lengths: Any = None,
+    *,
+    flags: Sequence[str] = FLAGS,
+) -> dict[str, NDArray[np.int8]]:
+    """Return the int8 outputs of the compiled C code by name, for int8 or float inputs (N, *input shape) by name; see `host_run`."""
+    with scratch("sparsemod-c-") as folder:
+        program = _compile([generate(network, name="net0")], folder, flags)
+        return unpacked(network, _outputs(program, 0, network, inputs, lengths))
 
 
 def host_run_all(
-    cases: Sequence[tuple[IntegerNetwork, NDArray[Any]]], *, flags: Sequence[str] = FLAGS
+    cases: Sequence[tuple[IntegerNetwork, NDArray[Any]] | tuple[IntegerNetwork, NDArray[Any], Any]],
+    *,
+    flags: Sequence[str] = FLAGS,
 ) -> list[NDArray[np.int8]]:
-    """Run `host_run` for many networks in one program, which is much faster than one program each."""
-    projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
+    """Run `host_run` for many networks in one program, which is much faster than one program each.
+
+    A case is (network, images) or (network, images, lengths)."""
+    projects = [generate(case[0], name=f"net{index}") for index, case in enumerate(cases)]
     with scratch("sparsemod-c-") as folder:
         program = _compile(projects, folder, flags)
         outputs = []
-        for index, (network, images) in enumerate(cases):
-            outputs.append(_run(program, index, network, np.asarray(images)))
+        for index, (network, images, *lengths) in enumerate(cases):
+            outputs.append(_run(program, index, network, np.asarray(images), *lengths))
     return outputs
 
 
@@ -71,29 +115,66 @@ def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -
     return folder / "program"
 
 
-def _run(program: Path, index: int, network: IntegerNetwork, images: NDArray[Any]) -> NDArray[np.int8]:
-    shape, output_shape = network.input_shape, network.tensors[network.output].shape
-    if images.shape[1:] != shape or images.dtype.kind not in "if":
-        raise InvalidInput("images", (str(images.dtype), images.shape), f"int8 or floats of (N, {shape})")
-    if images.dtype.kind == "i" and images.dtype != np.int8:
-        raise InvalidInput("images", str(images.dtype), "int8 or floats")
-    mode = "int8" if images.dtype == np.int8 else "float"
-    inputs = images if mode == "int8" else images.astype(np.float32)
-    command = [str(program), str(index), mode]
+def _run(
+    program: Path, index: int, network: IntegerNetwork, images: NDArray[Any], lengths: Any = None
+) -> NDArray[np.int8]:
+    if network.several:
+        raise InvalidInput("network", network.inputs, "one input and one output; use host_run_named")
+    return unpacked(network, _outputs(program, index, network, {network.input: images}, lengths))["output"]
+
+
+def _outputs(
+    program: Path, index: int, network: IntegerNetwork, inputs: Mapping[str, NDArray[Any]], lengths: Any
+) -> NDArray[np.int8]:
+    """Return the outputs' bytes for each sample, one output after another."""
+    flat = np.frombuffer(_bytes(program, index, network, inputs, lengths, "outputs"), np.int8)
+    count, size = (
+        len(next(iter(inputs.values()))),
+        sum(network.tensors[n].elements for n in network.outputs.values()),
+    )
+    if len(flat) != count * size:
+        raise SparsemodError(f"the compiled network wrote {len(flat)} bytes for {count} samples")
+    return flat.reshape(count, size)
+
+
+def _bytes(
+    program: Path,
+    index: int,
+    network: IntegerNetwork,
+    inputs: Mapping[str, NDArray[Any]],
+    lengths: Any,
+    wanted: str,
+) -> bytes:
+    """Return what the program writes: the network's outputs, or its answers."""
+    for name, images in inputs.items():
+        shape = network.tensors[name].shape
+        if images.shape[1:] != shape or images.dtype.kind not in "if":
+            raise InvalidInput("images", (str(images.dtype), images.shape), f"int8 or floats of (N, {shape})")
+        if images.dtype.kind == "i" and images.dtype != np.int8:
+            raise InvalidInput("images", str(images.dtype), "int8 or floats")
+    mode = "int8" if all(images.dtype == np.int8 for images in inputs.values()) else "float"
+    kind = np.int8 if mode == "int8" else np.float32
+    joined = packed(network, {name: np.asarray(images, kind) for name, images in inputs.items()})
+    command = [str(program), str(index), mode, wanted]
     process = subprocess.run(
-        command,
-        input=network.tensors[network.input].to_memory(inputs).tobytes(),
-        capture_output=True,
-        check=False,
+        command, input=_with_lengths(network, joined, lengths), capture_output=True, check=False
     )
     if process.returncode:
         message = process.stderr.decode(errors="replace").strip()[-2000:]
         raise SparsemodError(f"the compiled network exited with status {process.returncode}: {message}")
-    flat = np.frombuffer(process.stdout, np.int8)
-    if len(flat) != len(images) * math.prod(output_shape):
-        raise SparsemodError(f"the compiled network wrote {len(flat)} bytes for {len(images)} images")
-    return network.tensors[network.output].from_memory(flat.reshape(len(images), -1))
+    return process.stdout
+
+
+def _with_lengths(network: IntegerNetwork, inputs: NDArray[Any], lengths: Any) -> bytes:
+    """Return the samples' bytes, each one's after its length if the network uses lengths."""
+    steps = network.checked_lengths(len(inputs), lengths)
+    if steps is None:
+        return inputs.tobytes()
+    pairs = zip(steps.astype(np.int32), inputs, strict=True)
+    return b"".join(length.tobytes() + sample.tobytes() for length, sample in pairs)
 
 
 def _driver(projects: Sequence[CProject]) -> str:
-    return filled("driver.c", names=[project.name for project in projects])
+    types = {kind: declaration for kind, (declaration, _) in _ANSWERS.items()}
+    models = {project.name: common(project.parts) for project in projects}
+    return filled("driver.c", projects=models, answer_types=types)

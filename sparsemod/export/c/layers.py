@@ -12,6 +12,7 @@ from sparsemod.arena import Layout
 from sparsemod.errors import InvalidInput
 from sparsemod.export.c import text
 from sparsemod.export.c.encoding import Encoded, encode
+from sparsemod.files import fingerprint
 from sparsemod.kinds import Stage
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import (
@@ -86,12 +87,21 @@ class Emitted:
 
 @dataclass(frozen=True)
 class Context:
-    """The context of a layer: the network, its memory, the identifier prefix of the layer's constants, and the encodings of weights."""
+    """The context of a layer: the network, its memory, the identifier prefix of the layer's constants, and the encodings of weights.
+
+    `arrays`: the prefix of its arrays, when another form of the network has the same ones.
+    """
 
     network: IntegerNetwork
     layout: Layout
     name: str
     encodings: Mapping[str, str]
+    arrays: str = ""
+
+    @property
+    def array_name(self) -> str:
+        """The prefix of the layer's arrays."""
+        return self.arrays or self.name
 
     def zero(self, tensor: str) -> int:
         """Return a tensor's zero point."""
@@ -128,7 +138,7 @@ def _filters(context: Context, layer: Weighted, encoded: Encoded, taps: int) -> 
     bias = layer.bias.astype(np.int64) - zero * sums
     # The kernels start with the high word of the product, and round in the last of 31 - shift right shifts.
     shift = np.where(layer.multiplier == 0, 0, -2 - layer.shift.astype(np.int64))
-    name = context.name
+    name = context.array_name
     # C has no empty arrays: a layer whose weights are all zero has no weight array.
     arrays = [Array("int8_t", f"{name}_weights", encoded.weights)] if encoded.weights.size else []
     stored = f"{name}_weights" if encoded.weights.size else "0"
@@ -376,3 +386,9 @@ def _flatten(context: Context, layer: Flatten) -> Emitted:
 def _transpose(context: Context, layer: Layer) -> Emitted:
     """Emit no code: sequences of both layouts have the same bytes in memory."""
     return Emitted([], (), "transpose")
+
+
+def shared(context: Context, kind: str, word: str, values: Any) -> Array:
+    """Return a constant array whose name follows from its content, so that layers with equal arrays share it."""
+    digest = fingerprint(values.tobytes())[:8]
+    return Array(kind, f"{context.name.partition('__')[0]}__{word}_{digest}", values, shared=True)

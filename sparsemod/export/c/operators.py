@@ -7,8 +7,7 @@ import numpy as np
 from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.export.c import text
 from sparsemod.export.c.arena import node
-from sparsemod.export.c.layers import EMITTERS, Array, Context, Emitted, bounds_of
-from sparsemod.files import fingerprint
+from sparsemod.export.c.layers import EMITTERS, Array, Context, Emitted, bounds_of, shared
 from sparsemod.measure.operator_features import image_places, memory_pattern, reshaped_pattern
 from sparsemod.patterns import AXES, Pattern
 from sparsemod.quantization.layers import Reshape
@@ -21,15 +20,9 @@ _OUTSIDE = 0xFFFF
 _OPERATIONS = {"sum": "NN_SUM", "subtract": "NN_SUM", "maximum": "NN_LARGER", "minimum": "NN_SMALLER"}
 
 
-def _shared(context: Context, kind: str, word: str, values: Any) -> Array:
-    """Return a constant array whose name follows from its content, so that layers with equal arrays share it."""
-    digest = fingerprint(values.tobytes())[:8]
-    return Array(kind, f"{context.name.partition('__')[0]}__{word}_{digest}", values, shared=True)
-
-
 @EMITTERS.register("table")
 def _table(context: Context, layer: Table) -> Emitted:
-    held = _shared(context, "int8_t", "table", layer.table)
+    held = shared(context, "int8_t", "table", layer.table)
     size = context.size(layer.output)
     return Emitted(
         [f"nn_table({size}, {held.name} + 128, {{in0}}, {{out}});"], ("nn_table",), f"table of {layer.function}",
@@ -40,7 +33,7 @@ def _table(context: Context, layer: Table) -> Emitted:
 @EMITTERS.register("prelu")
 def _prelu(context: Context, layer: Prelu) -> Emitted:
     channels, rows, columns = context.image(layer.output)
-    slopes = Array("int32_t", f"{context.name}_slopes", layer.slopes)
+    slopes = Array("int32_t", f"{context.array_name}_slopes", layer.slopes)
     fields = {
         "positions": rows * columns, "channels": channels, "slopes": slopes.name, "positive": layer.positive,
         "shift": layer.shift, "zero_in": context.zero(layer.inputs[0]), "zero": context.zero(layer.output),
@@ -134,7 +127,7 @@ def _places(context: Context, layer: Any, key: str, places: Any) -> Array:
     if max(places) >= _OUTSIDE:
         raise InvalidInput(f"layer {layer.name!r}.{key}", max(places), "at most 65534 in the C export")
     values = np.array([_OUTSIDE if place < 0 else place for place in places], np.uint16)
-    return _shared(context, "uint16_t", "places", values)
+    return shared(context, "uint16_t", "places", values)
 
 
 @EMITTERS.register("take")
@@ -184,7 +177,7 @@ def _vectors(context: Context, tensor: str) -> dict[str, Any]:
 
 @EMITTERS.register("softmax")
 def _softmax(context: Context, layer: Softmax) -> Emitted:
-    powers = _shared(context, "uint32_t", "powers", layer.powers.astype(np.uint32))
+    powers = shared(context, "uint32_t", "powers", layer.powers.astype(np.uint32))
     fields = {**_vectors(context, layer.output), "powers": powers.name}
     return Emitted(
         [f"nn_softmax(&{context.name}, {{in0}}, {{out}});"], ("nn_softmax",), "softmax", (powers,),

@@ -7,6 +7,7 @@ from sparsemod.export.c import text
 from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.export.c.layers import CLayer
 from sparsemod.export.c.sources import Parts, common, filled, normalization
+from sparsemod.quantization.integer_network import IntegerNetwork
 
 WARNINGS = "-Wall -Wextra -Wconversion -pedantic"
 
@@ -38,11 +39,23 @@ def pages(project: Described, device: str | None) -> dict[str, str]:
     building = {"name": project.name, "warnings": WARNINGS, "sources": project.sources}
     objects = [f"{path.removesuffix('.c')}.o" for path in project.sources]
     return {
-        "main.c": filled("main.c", **common(project.parts)),
+        "main.c": filled("main.c", **common(project.parts), words=_printed(project.parts.network)),
         "Makefile": filled("Makefile", **building, objects=objects),
         "CMakeLists.txt": filled("CMakeLists.txt", **building),
         "README.md": _readme(project, device),
     }
+
+
+def _printed(network: IntegerNetwork) -> str:
+    """Say what the example prints for a sample."""
+    words = {
+        "classes": "the number and the name of its class" if network.classes else "its class",
+        "pixels": "the class of each position",
+        "labels": "1 or 0 for each label",
+        "values": "its values",
+        "normal": "its score",
+    }
+    return words.get(network.kind, "its outputs")
 
 
 def _readme(project: Described, device: str | None) -> str:

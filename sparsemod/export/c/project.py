@@ -1,16 +1,17 @@
 """A network's C project: all files as text, and a function that writes them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from sparsemod.errors import Conflict, InvalidInput
+from sparsemod.errors import Conflict, InvalidInput, Unsupported
 from sparsemod.export.c import pages, sources, text
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.encoding import encodings as stored_encodings
 from sparsemod.export.c.layers import EMITTERS, CLayer, Context, Emitted, emit
+from sparsemod.export.c.streaming import Streaming, streaming
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.files import fingerprint, move, scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -24,6 +25,9 @@ _REQUANTIZING = (
     "nn_depthwise.c",
     "nn_mean.c",
     "nn_multiply.c",
+    "nn_matmul.c",
+    "nn_gru.c",
+    "nn_lstm.c",
 )
 
 
@@ -42,7 +46,7 @@ class CProject:
     @cached_property
     def files(self) -> Mapping[str, str]:
         """Path in the folder -> content."""
-        kernels = _kernels_of(self.parts.emitted) | own_kernels(self.parts.emitted)
+        kernels = _kernels_of(self.parts.codes) | own_kernels(self.parts.codes)
         return {
             f"{self.name}.h": sources.header(self.parts),
             f"{self.name}.c": sources.body(self.parts),
@@ -54,7 +58,7 @@ class CProject:
     @property
     def sources(self) -> tuple[str, ...]:
         """The .c files of the library, without the example."""
-        kernels = _kernels_of(self.parts.emitted) | own_kernels(self.parts.emitted)
+        kernels = _kernels_of(self.parts.codes) | own_kernels(self.parts.codes)
         return (f"{self.name}.c", *(f"kernels/{kernel}" for kernel in kernels if kernel.endswith(".c")))
 
     @property
@@ -73,7 +77,7 @@ class CProject:
             f"{self.name}.weights.h": sources.weights(self.parts, apart=True),
             f"{self.name}_weights.s": weights,
             f"{self.name}.bin": binary,
-            **{f"kernels/{file}": content for file, content in own_kernels(self.parts.emitted).items()},
+            **{f"kernels/{file}": content for file, content in own_kernels(self.parts.codes).items()},
         }
 
     def write(self, folder: Path | str) -> Path:
@@ -139,8 +143,29 @@ def generate(
         CLayer(index, node.name, identifier, code.title, code.kernels, code.encoding, code.data_bytes)
         for index, (node, identifier, code) in enumerate(zip(nodes, names, emitted, strict=True))
     )
-    parts = sources.Parts(name, network, arena, nodes, tuple(names), tuple(emitted))
+    identifiers = {node.name: identifier for node, identifier in zip(nodes, names, strict=True)}
+    steps, refused = _streaming(network, name, identifiers, stored, emitted)
+    parts = sources.Parts(name, network, arena, nodes, tuple(names), tuple(emitted), steps, refused)
     return CProject(name, arena, layers, parts, device)
+
+
+def _streaming(
+    network: IntegerNetwork,
+    name: str,
+    identifiers: Mapping[str, str],
+    encodings: Mapping[str, str],
+    emitted: Sequence[Emitted],
+) -> tuple[Streaming | None, str]:
+    """Return the streaming form without the arrays of the window form, or None and the reason for a network on sequences."""
+    if len(network.tensors[network.input].axes.positions) != 1:
+        return None, ""
+    try:
+        steps = streaming(network, name, identifiers, encodings)
+    except Unsupported as error:
+        return None, str(error)
+    codes = sources.unshared([*emitted, *(layer.code for layer in steps.layers)])[len(emitted) :]
+    layers = (replace(layer, code=code) for layer, code in zip(steps.layers, codes, strict=True))
+    return replace(steps, layers=tuple(layers)), ""
 
 
 def _kernels_of(emitted: Sequence[Emitted]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from sparsemod.arena import Node
 from sparsemod.export.c import text
 from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.export.c.layers import Array, Emitted
+from sparsemod.export.c.streaming import Streaming
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.templates import render
 
@@ -23,6 +24,14 @@ class Parts:
     nodes: Sequence[Node]
     identifiers: tuple[str, ...]
     emitted: tuple[Emitted, ...]
+    streaming: Streaming | None = None
+    no_streaming: str = ""
+
+    @property
+    def codes(self) -> tuple[Emitted, ...]:
+        """The C code of the layers of the window form, and of the streaming form."""
+        steps = () if self.streaming is None else tuple(layer.code for layer in self.streaming.layers)
+        return (*self.emitted, *steps)
 
     @property
     def macro(self) -> str:
@@ -45,14 +54,51 @@ def header(parts: Parts) -> str:
 def common(parts: Parts) -> dict[str, Any]:
     """Return the values that several templates share."""
     network = parts.network
+    inputs, outputs = _inputs(parts), _outputs(parts)
     return {
         "name": parts.name,
         "macro": parts.macro,
-        "input": _tensor(network, network.input),
-        "output": _tensor(network, network.output),
-        "scores": scores(network),
+        "several": network.several,
+        "inputs": inputs,
+        "outputs": outputs,
+        "input": inputs[0],
+        "output": outputs[0],
+        "kind": network.kind,
+        "positions": math.prod(network.tensors[network.output].shape[1:]),
+        "threshold": _threshold(network),
         "classes": network.classes,
+        "lengths": network.uses_lengths,
+        "steps": network.steps,
+        "streaming": parts.streaming,
+        "no_streaming": parts.no_streaming,
     }
+
+
+def _inputs(parts: Parts) -> list[dict[str, Any]]:
+    names = [(name, name) for name in parts.network.inputs]
+    return _described(parts, "input", names)
+
+
+def _outputs(parts: Parts) -> list[dict[str, Any]]:
+    return _described(parts, "output", list(parts.network.outputs.items()))
+
+
+def _described(parts: Parts, word: str, names: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return the facts about inputs or outputs; `argument` is the name of the pointer to one, `macro` the prefix of its macros."""
+    found: list[dict[str, Any]] = []
+    for number, (name, tensor) in enumerate(names):
+        several, macro = len(names) > 1, f"{parts.macro}_{word.upper()}"
+        taken = {each["argument"] for each in found}
+        argument = f"{word}_{text.identifier(name.removeprefix(f'{word}_'))}" if several else word
+        while argument in taken:
+            argument += f"_{number}"
+        found.append(
+            {
+                **_tensor(parts.network, tensor), "name": text.comment(name), "number": number, "argument": argument, "tensor": tensor,
+                "macro": f"{macro}_{number}" if several else macro, "place": _place(parts.arena.offsets.get(tensor, 0)),
+            }
+        )  # fmt: skip
+    return found
 
 
 def _tensor(network: IntegerNetwork, name: str) -> dict[str, Any]:
@@ -69,9 +115,19 @@ def _tensor(network: IntegerNetwork, name: str) -> dict[str, Any]:
     }
 
 
-def scores(network: IntegerNetwork) -> bool:
-    """Whether the output is a vector of scores, whose largest element gives the class."""
-    return len(network.tensors[network.output].shape) == 1 and network.tensors[network.output].shape[0] > 1
+def _threshold(network: IntegerNetwork) -> str:
+    """Return the score above which a sample is an anomaly, as a C constant; "" without one."""
+    value = None if network.decoding is None else network.decoding.threshold
+    return "" if value is None else text.real(value)
+
+
+def _place_of(network: IntegerNetwork) -> str:
+    """Return the index of input number i in the order of the outputs, as a C expression."""
+    source, output = network.tensors[network.input], network.tensors[network.output]
+    if len(output.shape) > 1 or not text.channels_last(source) or source.shape[0] == 1:
+        return "i"  # the same order in memory
+    positions = math.prod(source.shape[1:])
+    return f"(i % {positions}) * {source.shape[0]} + i / {positions}"
 
 
 def normalization(network: IntegerNetwork) -> list[str]:
@@ -102,12 +158,22 @@ def body(parts: Parts) -> str:
     return filled(
         "network.c",
         **common(parts),
-        copied=network.output in parts.arena.offsets,  # the output is a view of the input
+        first_copies=[copy for copy in _copies(parts) if copy["given"]],
+        last_copies=[copy for copy in _copies(parts) if not copy["given"]],
         layers=[_layer(parts, index) for index in range(len(parts.nodes))],
-        input_place=_place(parts.arena.offsets[network.input]),
         normalization=_normalization_tables(network),
         labels=[text.string(label) for label in network.classes],
+        place=_place_of(network),
+        values=_value_tables(network),
     )
+
+
+def _value_tables(network: IntegerNetwork) -> dict[str, str]:
+    """Return the constants that turn outputs into values, as C text."""
+    if network.decoding is None or network.decoding.targets != "values":
+        return {}
+    tables = {"scale": network.decoding.scale, "offset": network.decoding.offset}
+    return {word: text.rows(text.real(value) for value in values) for word, values in tables.items()}
 
 
 def _normalization_tables(network: IntegerNetwork) -> dict[str, Any] | None:
@@ -147,12 +213,27 @@ def _layer(parts: Parts, index: int) -> dict[str, Any]:
 
 def _address(parts: Parts, tensor: str) -> str:
     """Return a tensor's address as C: a pointer of the caller, or a place in the arena."""
-    buffer = parts.arena.layout.buffer_of[tensor]
-    if buffer == parts.network.input:
-        return "input"
-    if buffer not in parts.arena.plan.offsets:
-        return "output"
+    layout = parts.arena.layout
+    buffer = layout.buffer_of[tensor]
+    given = {each["tensor"]: str(each["argument"]) for each in _inputs(parts)}
+    if buffer in given:
+        return given[buffer]
+    if buffer in layout.outside:
+        made = {each["tensor"]: str(each["argument"]) for each in _outputs(parts)}
+        return made[layout.outside[buffer]]
     return _place(parts.arena.plan.offsets[buffer])
+
+
+def _copies(parts: Parts) -> list[dict[str, Any]]:
+    """Return the copies of outputs that are views: those of inputs (`given`), before later layers use the inputs' bytes, and the others."""
+    layout, made = parts.arena.layout, {each["tensor"]: each for each in _outputs(parts)}
+    return [
+        {
+            "output": made[name]["argument"], "size": f"{made[name]['macro']}_SIZE", "source": _address(parts, name),
+            "given": layout.buffer_of[name] in parts.network.inputs,
+        }
+        for name in layout.copied
+    ]  # fmt: skip
 
 
 def _place(offset: int) -> str:
@@ -184,6 +265,11 @@ def weights(parts: Parts, apart: bool = False) -> str:
         for node, emitted in zip(parts.nodes, parts.emitted, strict=True)
         if emitted.constants or emitted.arrays
     ]
+    for layer in parts.streaming.layers if parts.streaming else ():
+        arrays = "".join(_array(array, apart) for array in layer.code.arrays)
+        if arrays or layer.code.constants:
+            title = f"{text.comment(layer.name)!r}, one step: {layer.code.title}"
+            layers.append({"title": title, "arrays": arrays, "constants": layer.code.constants})
     return filled("weights.h", name=parts.name, layers=layers)
 
 
@@ -199,7 +285,7 @@ def assembler(parts: Parts) -> tuple[str, bytes]:
     A compiler needs seconds for a million numbers as text; the assembler copies the bytes.
     """
     lines, content = [], bytearray()
-    for array in (array for emitted in parts.emitted for array in emitted.arrays):
+    for array in (array for emitted in parts.codes for array in emitted.arrays):
         values = array.values.astype(_TYPES[array.kind]).tobytes()
         lines += [
             f'    .section .rodata.{array.name},"a",%progbits',

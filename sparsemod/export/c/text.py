@@ -18,6 +18,11 @@ def layer_name(model: str, index: int, layer: str) -> str:
     return f"{model}__{index}_{words}" if words else f"{model}__{index}"
 
 
+def identifier(text: str) -> str:
+    """Return the letters and digits of `text` as words joined by single underscores, for a part of a C identifier."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "x"
+
+
 def comment(text: str) -> str:
     """Return `text` in a form that is safe inside a C comment: printable ASCII, no end of comment."""
     plain = "".join(c if " " <= c <= "~" else "?" for c in text)

@@ -1,7 +1,7 @@
 """ONNX, int8: QuantizeLinear and DequantizeLinear pairs around float operators, the form that ONNX Runtime and most tools expect.
 
 The export uses the integer network's scales and zero points, its int8 weights per channel and its int32 biases. Input and output are
-float32, (N, *input shape) and (N, classes), with any N. The input is a normalized sample; the model's metadata contain the constants
+float32, (N, *input shape) and (N, classes), with any N; several inputs and outputs have their names. The input is a normalized sample; the model's metadata contain the constants
 of the normalization and the names of the classes (`sparsemod.export.metadata`). Runtimes rescale in float arithmetic instead of by
 integer multipliers, so a value between two quanta may round to the other one. The report states how often and how far.
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import ToolsMissing
-from sparsemod.export.compare import compare
+from sparsemod.export.compare import Named, compare_named
 from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig
 from sparsemod.export.metadata import metadata
 from sparsemod.export.onnx.layers import RULES, OnnxGraph
@@ -56,7 +56,9 @@ class Onnx(Exporter[ExporterConfig]):
             words = "" if optimized else ", graph optimizations off"
             runtime = f"onnxruntime {onnxruntime.__version__} (CPU{words})"
             options = {"samples": samples, "labels": labels, "data": data}
-            return compare(network, lambda x: _run(network, session, x), runtime=runtime, **options)
+            return compare_named(
+                network, lambda x: run_named(network, session, x), runtime=runtime, **options
+            )
 
         # Run with the default settings, and without the fusions that replace pairs by integer kernels.
         checks = (check(True), check(False))
@@ -71,16 +73,25 @@ def to_onnx(network: IntegerNetwork, name: str = "network") -> bytes:
         raise ToolsMissing("the onnx export needs the package onnx: pip install 'sparsemod[onnx]'") from None
     graph = OnnxGraph(network)
     float_type = graph.tensor_type(np.dtype(np.float32))
-    shape, classes = network.input_shape, network.tensors[network.output].shape
-    graph.quantized("input", network.input)
+    for tensor in network.inputs:
+        graph.quantized(input_name(network, tensor), tensor)
     for layer in network.layers:
         graph.layer(layer)
-    graph.node("DequantizeLinear", [network.output + "/q", *graph.scale(network.output)], "output")
+    for output, tensor in network.outputs.items():
+        graph.node("DequantizeLinear", [tensor + "/q", *graph.scale(tensor)], output)
     onnx_graph = helper.make_graph(
         graph.nodes,
         name,
-        [helper.make_tensor_value_info("input", float_type, ["N", *shape])],
-        [helper.make_tensor_value_info("output", float_type, ["N", *classes])],
+        [
+            helper.make_tensor_value_info(
+                input_name(network, name), float_type, ["N", *network.tensors[name].shape]
+            )
+            for name in network.inputs
+        ],
+        [
+            helper.make_tensor_value_info(name, float_type, ["N", *network.tensors[tensor].shape])
+            for name, tensor in network.outputs.items()
+        ],
         graph.initializers,
     )
     model = helper.make_model(
@@ -96,6 +107,11 @@ def to_onnx(network: IntegerNetwork, name: str = "network") -> bytes:
     return content
 
 
+def input_name(network: IntegerNetwork, tensor: str) -> str:
+    """Return an input's name in the file: its own among several, else "input"."""
+    return tensor if network.other_inputs else "input"
+
+
 def _session(content: bytes, optimized: bool) -> Any:
     import onnxruntime
 
@@ -108,10 +124,21 @@ def _session(content: bytes, optimized: bool) -> Any:
 
 
 def _run(network: IntegerNetwork, session: Any, x: NDArray[np.int8]) -> NDArray[np.int8]:
-    input_info, output_info = network.tensors[network.input], network.tensors[network.output]
-    parts = []
-    for start in range(0, len(x), _BATCH):
-        real = dequantize_values(x[start : start + _BATCH], input_info.scale, input_info.zero_point)
-        (out,) = session.run(["output"], {"input": real})
-        parts.append(quantize_values(out, output_info.scale, output_info.zero_point))
-    return np.concatenate(parts)
+    return run_named(network, session, {network.input: x})["output"]
+
+
+def run_named(network: IntegerNetwork, session: Any, inputs: Named) -> dict[str, NDArray[np.int8]]:
+    """Return the int8 outputs by name of the file for int8 inputs by name."""
+    parts: dict[str, list[NDArray[np.int8]]] = {name: [] for name in network.outputs}
+    for start in range(0, len(next(iter(inputs.values()))), _BATCH):
+        real = {}
+        for name, x in inputs.items():
+            info = network.tensors[name]
+            real[input_name(network, name)] = dequantize_values(
+                x[start : start + _BATCH], info.scale, info.zero_point
+            )
+        outputs = session.run(list(network.outputs), real)
+        for (name, tensor), out in zip(network.outputs.items(), outputs, strict=True):
+            info = network.tensors[tensor]
+            parts[name].append(quantize_values(out, info.scale, info.zero_point))
+    return {name: np.concatenate(each) for name, each in parts.items()}

@@ -12,6 +12,7 @@ it. Both take memory; TensorFlow Lite Micro's allocation report includes it.
 Source: TensorFlow Lite's schema (version 3) and its 8-bit quantization specification.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import ToolsMissing
-from sparsemod.export.compare import compare
+from sparsemod.export.compare import Named, compare_named
 from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig
 from sparsemod.export.report import ExportReport, Verification
 from sparsemod.export.tflite.layers import RULES, Lowering, spatial_last
@@ -48,13 +49,13 @@ class TfLite(Exporter[ExporterConfig]):
         self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
     ) -> ExportReport:
         """Write NAME.tflite and run it in LiteRT and TensorFlow Lite Micro; see Exporter.write."""
-        content = to_tflite(network, name)
+        notes: list[str] = []
+        content = to_tflite(network, name, notes)
         (folder / f"{name}.tflite").write_bytes(content)
         options: dict[str, Any] = {"samples": samples, "labels": labels, "data": data}
         checks: list[Verification] = [
-            compare(network, lambda x: _run(network, content, x), runtime=_version(), **options)
+            compare_named(network, lambda x: run_named(network, content, x), runtime=_version(), **options)
         ]
-        input_info, output_info = network.tensors[network.input], network.tensors[network.output]
         micro = run_micro(content)
         missing: tuple[str, ...] = ()
         memory: dict[str, int] = {}
@@ -63,27 +64,37 @@ class TfLite(Exporter[ExporterConfig]):
         else:
             memory = micro.memory
             checks.append(
-                compare(
+                compare_named(
                     network,
-                    lambda x: output_info.from_memory(micro.run(_in_file(x, input_info))),
+                    lambda x: _from_file(network, micro.run(_all_in_file(network, x))),
                     runtime=micro.version,
                     most=MICRO_SAMPLES,
                     **options,
                 )
             )
         return ExportReport(
-            format="tflite", name=name, verifications=tuple(checks), memory=memory, missing=missing
+            format="tflite",
+            name=name,
+            verifications=tuple(checks),
+            memory=memory,
+            missing=missing,
+            notes=tuple(notes),
         )
 
 
-def to_tflite(network: IntegerNetwork, name: str = "network") -> bytes:
-    """Return the content of the .tflite file; equal networks give equal bytes. Raises Unsupported, ToolsMissing."""
+def to_tflite(network: IntegerNetwork, name: str = "network", notes: list[str] | None = None) -> bytes:
+    """Return the content of the .tflite file; equal networks give equal bytes. `notes` gets remarks for the user.
+
+    Raises Unsupported, ToolsMissing."""
     try:
         import flatbuffers
         from ai_edge_litert import schema_py_generated as schema
     except ImportError:
         raise ToolsMissing(f"the tflite export needs LiteRT: {INSTALL}") from None
-    model = Lowering(network, schema).model(name)
+    lowering = Lowering(network, schema)
+    model = lowering.model(name)
+    if notes is not None:
+        notes += lowering.notes
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
@@ -100,7 +111,23 @@ def _version() -> str:
     return f"LiteRT {version('ai-edge-litert')} (CPU)"
 
 
+def _all_in_file(network: IntegerNetwork, inputs: Named) -> list[NDArray[Any]]:
+    return [_in_file(inputs[name], network.tensors[name]) for name in network.inputs]
+
+
+def _from_file(network: IntegerNetwork, outputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[np.int8]]:
+    return {
+        name: network.tensors[tensor].from_memory(values).astype(np.int8)
+        for (name, tensor), values in zip(network.outputs.items(), outputs, strict=True)
+    }
+
+
 def _run(network: IntegerNetwork, content: bytes, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    return run_named(network, content, {network.input: x})["output"]
+
+
+def run_named(network: IntegerNetwork, content: bytes, inputs: Named) -> dict[str, NDArray[np.int8]]:
+    """Return the int8 outputs by name of the file in LiteRT for int8 inputs by name."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     # The reference kernels follow TensorFlow Lite's specification on every machine.
@@ -109,17 +136,20 @@ def _run(network: IntegerNetwork, content: bytes, x: NDArray[np.int8]) -> NDArra
         num_threads=1,
         experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
     )
-    parts = []
-    images = _in_file(x, network.tensors[network.input])
-    (input_details,), (output_details,) = interpreter.get_input_details(), interpreter.get_output_details()
+    images = _all_in_file(network, inputs)
+    given, made = interpreter.get_input_details(), interpreter.get_output_details()
+    parts: list[list[NDArray[Any]]] = [[] for _ in made]
     size = 0
-    for start in range(0, len(images), _BATCH):
-        part = images[start : start + _BATCH]
-        if len(part) != size:
-            size = len(part)
-            interpreter.resize_tensor_input(input_details["index"], part.shape)
+    for start in range(0, len(images[0]), _BATCH):
+        batch = [each[start : start + _BATCH] for each in images]
+        if len(batch[0]) != size:
+            size = len(batch[0])
+            for details, part in zip(given, batch, strict=True):
+                interpreter.resize_tensor_input(details["index"], part.shape)
             interpreter.allocate_tensors()
-        interpreter.set_tensor(input_details["index"], part)
+        for details, part in zip(given, batch, strict=True):
+            interpreter.set_tensor(details["index"], part)
         interpreter.invoke()
-        parts.append(interpreter.get_tensor(output_details["index"]))
-    return network.tensors[network.output].from_memory(np.concatenate(parts)).astype(np.int8)
+        for each, details in zip(parts, made, strict=True):
+            each.append(interpreter.get_tensor(details["index"]))
+    return _from_file(network, [np.concatenate(each) for each in parts])

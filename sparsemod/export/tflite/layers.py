@@ -44,6 +44,9 @@ _VERSIONS |= {
     "GATHER": 2,
     "RESIZE_BILINEAR": 3,
     "L2_NORMALIZATION": 2,
+    "LOG_SOFTMAX": 2,
+    "BATCH_MATMUL": 2,
+    "DEQUANTIZE": 2,
 }
 
 
@@ -51,7 +54,7 @@ Shape = tuple[int, ...]
 
 
 class Lowering:
-    """Builds the model of one network; `schema` is LiteRT's generated module."""
+    """Builds the model of one network; `schema` is LiteRT's generated module. `notes` are remarks for the user."""
 
     def __init__(self, network: IntegerNetwork, schema: Any) -> None:
         self.network, self.schema = network, schema
@@ -60,18 +63,21 @@ class Lowering:
         self.operators: list[Any] = []
         self.codes: list[str] = []
         self.index: dict[str, int] = {}
+        self.notes: list[str] = []
 
     def model(self, name: str) -> Any:
         """Build the whole model, as LiteRT's ModelT. Raises Unsupported."""
         s, network = self.schema, self.network
-        input_info = network.tensors[network.input]
-        self.tensor(network.input, spatial_last(input_info), input_info)
+        for given in network.inputs:
+            info = network.tensors[given]
+            self.tensor(given, spatial_last(info), info)
         for layer in network.layers:
             self.layer(layer)
         graph = s.SubGraphT()
         graph.name = name
         graph.tensors, graph.operators = self.tensors, self.operators
-        graph.inputs, graph.outputs = [self.index[network.input]], [self.index[network.output]]
+        graph.inputs = [self.index[name] for name in network.inputs]
+        graph.outputs = [self.index[tensor] for tensor in network.outputs.values()]
         model = s.ModelT()
         model.version, model.description = VERSION, "int8 network, written by sparsemod"
         for key, value in metadata(network).items():
@@ -81,8 +87,26 @@ class Lowering:
             self.buffers.append(buffer)
             model.metadata = [*(model.metadata or []), entry]
         model.subgraphs, model.buffers = [graph], self.buffers
+        if network.several:
+            model.signatureDefs = [self._signature()]
         model.operatorCodes = [self._code(operator) for operator in self.codes]
         return model
+
+    def _signature(self) -> Any:
+        """Return the names of inputs and outputs, as LiteRT's signature runner uses them."""
+        s = self.schema
+        signature = s.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+        maps: list[list[Any]] = []
+        for names in ({name: name for name in self.network.inputs}, self.network.outputs):
+            entries = []
+            for name, tensor in names.items():
+                entry = s.TensorMapT()
+                entry.name, entry.tensorIndex = name, self.index[tensor]
+                entries.append(entry)
+            maps.append(entries)
+        signature.inputs, signature.outputs = maps
+        return signature
 
     def _code(self, operator: str) -> Any:
         code = self.schema.OperatorCodeT()
@@ -109,9 +133,8 @@ class Lowering:
         tensor.name, tensor.buffer = name, 0
         tensor.shape = [1, *shape] if data is None and batch else list(shape)
         kind = np.int8 if data is None else data.dtype
-        tensor.type = {np.dtype(np.int8): s.TensorType.INT8, np.dtype(np.int32): s.TensorType.INT32}[
-            np.dtype(kind)
-        ]
+        types = {"int8": s.TensorType.INT8, "int32": s.TensorType.INT32, "float32": s.TensorType.FLOAT32}
+        tensor.type = types[np.dtype(kind).name]
         if data is None:
             tensor.shapeSignature = [-1, *shape]
         else:

@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -30,9 +31,9 @@ class Micro:
     version: str
     memory: dict[str, int]
 
-    def run(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
-        """Compute int8 outputs from int8 inputs, batch first and channels last. Raises SparsemodError."""
-        return _call(self.content, x)[0]
+    def run(self, inputs: Sequence[NDArray[np.int8]]) -> list[NDArray[np.int8]]:
+        """Compute every int8 output from every int8 input, batch first and channels last. Raises SparsemodError."""
+        return _call(self.content, inputs)[0]
 
 
 def run_micro(content: bytes) -> Micro | str:
@@ -43,14 +44,16 @@ def run_micro(content: bytes) -> Micro | str:
         name = f"TensorFlow Lite Micro {version('tflite-micro')}"
     except PackageNotFoundError:
         name = "TensorFlow Lite Micro"
-    _, memory = _call(content, None)
+    _, memory = _call(content, [])
     return Micro(content, f"{name} (reference kernels)", memory)
 
 
-def _call(content: bytes, x: NDArray[np.int8] | None) -> tuple[NDArray[np.int8], dict[str, int]]:
+def _call(
+    content: bytes, inputs: Sequence[NDArray[np.int8]]
+) -> tuple[list[NDArray[np.int8]], dict[str, int]]:
     task = io.BytesIO()
-    task_arrays: dict[str, Any] = {"content": np.frombuffer(content, np.uint8)}
-    np.savez(task, **task_arrays if x is None else {**task_arrays, "x": x})
+    arrays: dict[str, Any] = {f"x{number}": x for number, x in enumerate(inputs)}
+    np.savez(task, **{"content": np.frombuffer(content, np.uint8), **arrays})
     process = subprocess.run(
         [sys.executable, "-m", "sparsemod.export.tflite.micro"],
         input=task.getvalue(),
@@ -62,8 +65,8 @@ def _call(content: bytes, x: NDArray[np.int8] | None) -> tuple[NDArray[np.int8],
     if process.returncode:
         lines = [line for line in log.strip().splitlines() if line] or [f"status {process.returncode}"]
         raise SparsemodError(f"TensorFlow Lite Micro does not run the file: {' '.join(lines[-3:])}")
-    outputs: NDArray[np.int8] = np.load(io.BytesIO(process.stdout), allow_pickle=False)
-    return outputs, memory_of(log)
+    found = np.load(io.BytesIO(process.stdout), allow_pickle=False)
+    return [found[f"y{number}"] for number in range(len(found.files))], memory_of(log)
 
 
 def memory_of(report: str) -> dict[str, int]:
@@ -82,20 +85,27 @@ def memory_of(report: str) -> dict[str, int]:
 
 def main() -> None:
     """Read a model and inputs from stdin, write outputs to stdout and the allocation report to stderr."""
+    from ai_edge_litert.schema_py_generated import Model
     from tflite_micro.python.tflite_micro import runtime
 
     task = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
     content = task["content"].tobytes()
     interpreter = runtime.Interpreter.from_bytes(content, arena_size=max(_ARENA, 10 * len(content)))
-    shape = interpreter.get_input_details(0)["shape"]
-    x = task["x"] if "x" in task else np.zeros((1, *shape[1:]), np.int8)
-    outputs = []
-    for sample in x:
-        interpreter.set_input(sample[None], 0)
+    made = Model.GetRootAs(content).Subgraphs(0)
+    inputs, outputs = made.InputsLength(), made.OutputsLength()
+    given = [task[f"x{i}"] for i in range(inputs)] if "x0" in task else []
+    for i in range(inputs if not given else 0):
+        given.append(np.zeros((1, *interpreter.get_input_details(i)["shape"][1:]), np.int8))
+    results: list[list[Any]] = [[] for _ in range(outputs)]
+    for number in range(len(given[0])):
+        for i, x in enumerate(given):
+            interpreter.set_input(x[number : number + 1], i)
         interpreter.invoke()
-        outputs.append(interpreter.get_output(0))
+        for i, parts in enumerate(results):
+            parts.append(interpreter.get_output(i))
     interpreter.print_allocations()
-    np.save(sys.stdout.buffer, np.concatenate(outputs), allow_pickle=False)
+    arrays: dict[str, Any] = {f"y{i}": np.concatenate(parts) for i, parts in enumerate(results)}
+    np.savez(sys.stdout.buffer, **arrays)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,23 @@ def _gathered(lowering: Lowering, layer: Layer, x: int, index: Any) -> None:
     _reshaped(lowering, name, "", chosen, spatial_last(made), made)
 
 
+def elements_of(
+    lowering: Lowering, name: str, x: int, source: TensorInfo, index: Any, info: TensorInfo
+) -> int:
+    """Add a GATHER of the elements `index` (numbers in the order of arrays, with the axes of the result) and return the result."""
+    where = np.argsort(source.to_memory(np.arange(source.elements).reshape(1, *source.shape)).reshape(-1))
+    flat = _reshaped(lowering, name, "flat", x, (source.elements,), source)
+    options = lowering.schema.GatherOptionsT()
+    options.axis = 1
+    numbers = lowering.constant(f"{name}/elements", where[index].astype(np.int32))
+    made = lowering.tensor(name, index.shape, source)
+    lowering.operator("GATHER", [flat, numbers], made, options)
+    if info.scale == source.scale:
+        return made
+    # The same bytes with another scale: TensorFlow Lite checks that GATHER keeps its scale, RESHAPE does not.
+    return _reshaped(lowering, name, "scaled", made, index.shape, info)
+
+
 def _reshaped(
     lowering: Lowering, name: str, suffix: str, x: int, shape: tuple[int, ...], info: TensorInfo
 ) -> int:

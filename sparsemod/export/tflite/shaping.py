@@ -17,7 +17,7 @@ def flattened(lowering: Lowering, tensor: str) -> Shape | None:
     network = lowering.network
     producer = next((layer for layer in network.layers if layer.output == tensor), None)
     readers = [layer for layer in network.layers if tensor in layer.inputs]
-    if producer is None or not producer.traits.view or tensor == network.output:
+    if producer is None or not producer.traits.view or tensor in network.outputs.values():
         return None
     moves = network.named.moves(producer.inputs[0])
     return (

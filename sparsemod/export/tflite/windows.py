@@ -24,6 +24,20 @@ def is_same(window: Window, size: Pair, extra: Pair) -> bool:
     return True
 
 
+def cheaper(window: Window, size: Pair) -> tuple[int, int, int, int] | None:
+    """Return the padding (left, right, top, bottom) that is SAME and gives as many windows as the stated padding; None if there is none."""
+    found = []
+    for axis in (1, 0):
+        reach = window.dilation[axis] * (window.kernel[axis] - 1) + 1
+        count = -(-size[axis] // window.stride[axis])
+        if count != window.counts(size)[axis]:
+            return None
+        total = max(0, (count - 1) * window.stride[axis] + reach - size[axis])
+        found += [total // 2, total - total // 2]
+    left, right, top, bottom = found
+    return left, right, top, bottom
+
+
 def padded(
     lowering: Lowering, layer: Layer, x: int, extra: Pair, *, force: bool = False, lowest: bool = False
 ) -> tuple[int, int]:
@@ -38,6 +52,12 @@ def padded(
     if not force and is_same(window, (rows, columns), extra):
         return x, s.Padding.SAME
     info = lowering.network.tensors[layer.inputs[0]]
+    hint = None if force or lowest else cheaper(window, (rows, columns))
+    if hint is not None:
+        size = (rows + top + bottom) * (columns + left + right) * channels
+        lowering.notes.append(
+            f"{layer.name}: its padding costs a copy of {size} bytes; functional.pad(x, {hint}) before a convolution with padding=0 costs none"
+        )
     amounts = np.array([[0, 0], [top, bottom + extra[0]], [left, right + extra[1]], [0, 0]], np.int32)
     grown = (rows + top + bottom + extra[0], columns + left + right + extra[1], channels)
     target = lowering.tensor(f"{layer.output}/padded", grown, info)

@@ -20,8 +20,9 @@ _PLAIN = (
 
 def emit_table(call: Call, function: Function, tensor: str | None = None) -> str:
     """Append a function of one tensor, of argument `self` when no tensor is named."""
-    given = call.tensor("self") if tensor is None else tensor
-    return call.emit("table", (given,), {"function": function})
+    if tensor is None:
+        return call.unary("self", "table", {"function": function})
+    return call.emit("table", (tensor,), {"function": function})
 
 
 @aten(*(f"{name}{end}.default" for name in _PLAIN for end in ("", "_")), kinds=("table",))
@@ -44,6 +45,17 @@ def _gelu(call: Call) -> None:
 @aten("leaky_relu.default", "leaky_relu_.default", kinds=("table",))
 def _leaky_relu(call: Call) -> None:
     emit_table(call, ("leaky_relu", X, float(call["negative_slope"])))
+
+
+@aten("rrelu.default", "rrelu_.default", kinds=("table",))
+def _rrelu(call: Call) -> None:
+    emit_table(call, ("leaky_relu", X, (float(call["lower"]) + float(call["upper"])) / 2))
+
+
+@aten("gt.Scalar", "ge.Scalar", "lt.Scalar", "le.Scalar", kinds=("table",))
+def _compared(call: Call) -> None:
+    """Translate a comparison with a number to a table of zeros and ones."""
+    emit_table(call, (call.operator, X, float(call["other"])))
 
 
 @aten("elu.default", "elu_.default", kinds=("table",))
@@ -103,7 +115,7 @@ def _clamp(call: Call) -> None:
 def _clip(call: Call, low: Any, high: Any) -> None:
     """Emit limits: relu and relu6 when they are those, else a table."""
     if low == 0 and high in (None, 6):
-        call.emit("relu" if high is None else "relu6", (call.tensor("self"),))
+        call.unary("self", "relu" if high is None else "relu6")
         return
     limits = tuple(None if limit is None else float(limit) for limit in (low, high))
     emit_table(call, ("clamp", X, *limits))
@@ -118,6 +130,7 @@ def _prelu(call: Call) -> None:
     if len(slopes) == 1:
         emit_table(call, ("leaky_relu", X, float(slopes[0])))
         return
+    call.channels_first("self")
     if call.layout("self").channel != 0 or len(slopes) != call.shape("self")[0]:
         raise call.unsupported(f"{len(slopes)} slopes for an input of shape {call.shape('self')}")
     call.emit("prelu", (call.tensor("self"),), weight=Constant(slopes, _parameter(call, weight)))

@@ -36,21 +36,48 @@ OUTSIDE = -1
 def moved(call: Call) -> None:
     """Translate a call that only copies elements of its first argument."""
     given: Any = call.arguments.get("self", call.arguments.get("input"))
-    source, index = call.source(given)
+    value = call.walker.values[given] if isinstance(given, Node) else None
+    axis = value.batch if isinstance(value, Moved) else 0
+    source, index = (value.source, value.index) if isinstance(value, Moved) else call.source(given)
+    lazy = value.lazy if isinstance(value, Moved) else _stays_view(call, source)
     if any(returned.alias_info is not None for returned in call.node.target._schema.returns):  # type: ignore[union-attr]
         call.walker.storage[call.node] = call.walker.storage[given]
-    results = _applied(call, source, index)
-    if isinstance(call.node.meta["val"], tuple | list):
-        call.walker.values[call.node] = tuple(place(call, source, made) for made in results)
+    results, axes = _applied(call, source, index, axis)
+    if any(axes):
+        made = tuple(Moved(source, each, True, place) for each, place in zip(results, axes, strict=True))
+        several = isinstance(call.node.meta["val"], tuple | list)
+        call.walker.values[call.node] = made if several else made[0]
         return
-    place(call, source, results[0])
+    if (
+        isinstance(value, Moved)
+        and not axis
+        and lazy
+        and not all(_placeable(call, source, made) for made in results)
+    ):
+        # Two simple copies, where one would have no regular order.
+        call.tensor_of(given)
+        source, index = call.source(given)
+        (results, _), lazy = _applied(call, source, index, 0), False
+    if isinstance(call.node.meta["val"], tuple | list):
+        call.walker.values[call.node] = tuple(place(call, source, made, lazy=lazy) for made in results)
+        return
+    place(call, source, results[0], lazy=lazy)
 
 
-def _applied(call: Call, source: str, index: Index) -> list[Index]:
-    """Run the call on the numbers of its input's elements; each sample has its own numbers, so that no call mixes samples."""
+def _stays_view(call: Call, source: str) -> bool:
+    """Whether the result is a view until a call needs it as a tensor: of a sequence of features, or an image with its axes permuted."""
+    permuted = call.operator.startswith(("permute", "movedim")) and len(call.walker.shapes[source]) == 3
+    return permuted or call.layout_of(source).name == "time-features"
+
+
+def _applied(call: Call, source: str, index: Index, axis: int) -> tuple[list[Index], list[int]]:
+    """Run the call on the numbers of its input's elements; each sample has its own numbers, so that no call mixes samples.
+
+    `axis` is the batch axis of the input. Returns the elements of one sample, and the batch axis of each result.
+    """
     count = math.prod(call.walker.shapes[source])
-    batch = call.node.all_input_nodes[0].meta["val"].shape[0]
-    numbers = np.ascontiguousarray(np.stack([index + sample * count for sample in range(batch)]))
+    batch = call.node.all_input_nodes[0].meta["val"].shape[axis]
+    numbers = np.ascontiguousarray(np.stack([index + sample * count for sample in range(batch)], axis))
     given = torch.from_numpy(numbers).double()  # upsampling and padding need floats; whole numbers stay exact
 
     def argument(node: Node) -> Any:
@@ -60,32 +87,45 @@ def _applied(call: Call, source: str, index: Index) -> list[Index]:
     args, kwargs = map_arg(call.node.args, argument), map_arg(call.node.kwargs, argument)
     with torch.no_grad():
         made = call.node.target(*args, **kwargs)  # type: ignore[operator]
-    found = []
+    found, axes = [], []
     for part in made if isinstance(made, tuple | list) else [made]:
         whole = part.round().long().numpy()
-        if whole.ndim < 2 or whole.shape[0] != batch or not _separate(whole, count):
+        place_of = next(
+            (i for i in range(whole.ndim) if whole.ndim > 1 and _separate(whole, i, batch, count)), None
+        )
+        if place_of is None:
             raise call.unsupported("it must keep the batch axis first and unchanged")
-        found.append(np.asarray(whole[0], np.int64))
-    return found
+        found.append(np.ascontiguousarray(np.take(whole, 0, place_of).astype(np.int64)))
+        axes.append(place_of)
+    return found, axes
 
 
-def _separate(whole: Index, count: int) -> bool:
-    return all(np.array_equal(whole[0] + sample * count, whole[sample]) for sample in range(len(whole)))
+def _separate(whole: Index, axis: int, batch: int, count: int) -> bool:
+    """Whether `axis` holds the samples, each with its own numbers."""
+    if whole.shape[axis] != batch:
+        return False
+    first = np.take(whole, 0, axis)
+    return all(
+        np.array_equal(first + sample * count, np.take(whole, sample, axis)) for sample in range(batch)
+    )
 
 
-def place(call: Call, source: str, index: Index, fill: str = "zero") -> Any:
+def place(call: Call, source: str, index: Index, fill: str = "zero", *, lazy: bool = False) -> Any:
     """Make the elements `index` of a tensor this call's result, with an operator where bytes move, and return the value.
 
     `fill` is the value of the elements OUTSIDE: "zero", or "lowest", which is below every value. A result with more axes than tensors
-    have stays an index until a later call gives it another shape.
+    have stays an index until a later call gives it another shape; so does a `lazy` one until a call needs its elements as a tensor.
     """
     shape = tuple(int(size) for size in index.shape)
     value: Any
-    if len(shape) not in RANKS:
-        value = call.walker.values[call.node] = Moved(source, index)
-        return value
     given = call.walker.shapes[source]
     flat = index.reshape(-1)
+    if lazy and shape == given and np.array_equal(flat, np.arange(len(flat))):
+        call.walker.values[call.node] = source
+        return source
+    if len(shape) not in RANKS or (lazy and not (flat == OUTSIDE).any()):
+        value = call.walker.values[call.node] = Moved(source, index, lazy)
+        return value
     if len(flat) == math.prod(given) and np.array_equal(flat, np.arange(len(flat))):
         return _viewed(call, source, shape)
     axes = call.layout_of(source)
@@ -101,6 +141,19 @@ def place(call: Call, source: str, index: Index, fill: str = "zero") -> Any:
         raise call.unsupported("it copies elements in no regular order")
     attributes = {"places": places, "fill": fill}
     return call.emit("take", (source,), attributes, shape=shape, layout=kept, named=False)
+
+
+def _placeable(call: Call, source: str, index: Index) -> bool:
+    """Whether one operator can copy these elements; True for results with more axes than tensors have."""
+    shape = tuple(int(size) for size in index.shape)
+    if len(shape) not in RANKS:
+        return True
+    given, axes, flat = call.walker.shapes[source], call.layout_of(source), index.reshape(-1)
+    kept = axes.name if axes.rank == len(shape) else None
+    pattern = None if (flat == OUTSIDE).any() else pattern_of(flat)
+    if pattern is not None and _copyable(flat, given, axes, shape, kept):
+        return True
+    return _by_axis(index, given) is not None
 
 
 def _copyable(flat: Index, given: Shape, axes: Any, shape: Shape, kept: str | None) -> bool:
@@ -143,6 +196,16 @@ def padded(call: Call, sizes: list[int], fill: str = "zero") -> None:
     place(
         call, source, torch.nn.functional.pad(given, sizes, value=float(OUTSIDE)).round().long().numpy(), fill
     )
+
+
+def halves(call: Call, axis: int) -> tuple[str, str]:
+    """Return the two halves of argument `self` along an axis, counted with batch."""
+    source, index = call.source(call["self"])
+    if axis % (index.ndim + 1) == 0:
+        raise call.unsupported("along the batch axis")
+    sides = np.split(index, 2, axis % (index.ndim + 1) - 1)
+    first, second = (place(call, source, np.ascontiguousarray(side)) for side in sides)
+    return str(first), str(second)
 
 
 @FLOAT.register("move")

@@ -11,12 +11,12 @@ from sparsemod.graph.operators import Graph, Operator
 
 @aten("relu.default", "relu_.default", kinds=("relu",))
 def _relu(call: Call) -> None:
-    call.emit("relu", (call.tensor("self"),))
+    call.unary("self", "relu")
 
 
 @aten("relu6.default", "relu6_.default", kinds=("relu6",))
 def _relu6(call: Call) -> None:
-    call.emit("relu6", (call.tensor("self"),))
+    call.unary("self", "relu6")
 
 
 @FLOAT.register("relu")

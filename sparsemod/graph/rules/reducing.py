@@ -6,6 +6,7 @@ import torch
 
 from sparsemod.graph.aten import aten
 from sparsemod.graph.call import Call, Constant
+from sparsemod.graph.rules.pairs import emit_affine
 from sparsemod.graph.rules.shaping import transposed
 from sparsemod.layouts import TensorLayout
 
@@ -110,6 +111,18 @@ def _dropped(call: Call, tensor: str, axes: list[int], keep: bool) -> None:
         call.emit("flatten", (tensor,), shape=made)
     else:
         call.emit("reshape", (tensor,), {"shape": made}, shape=made, layout=None, named=False)
+
+
+@aten("amin.default", "min.dim", kinds=("affine", "max_pool", "reshape"))
+def _min(call: Call) -> None:
+    """Translate to the maximum of the negated tensor, negated."""
+    emit_affine(call, call.tensor("self"), -1.0, 0.0)
+    call.arguments["self"] = call.walker.values[call.node]
+    _max(call)
+    made = call.walker.values[call.node]
+    emit_affine(call, made[0] if isinstance(made, tuple) else made, -1.0, 0.0)
+    if isinstance(made, tuple):
+        call.walker.values[call.node] = (call.walker.values[call.node], None)
 
 
 @aten("amax.default", "max.dim", kinds=("max_pool", "reshape"))

@@ -17,9 +17,9 @@ Between = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     kinds=("interpolate",),
 )  # fmt: skip
 def _bilinear(call: Call) -> None:
-    given = call.layout("input" if "input" in call.arguments else "self").image(
-        call.shape("input" if "input" in call.arguments else "self")
-    )
+    name = "input" if "input" in call.arguments else "self"
+    call.channels_first(name)
+    given = call.layout(name).image(call.shape(name))
     made, aligned = call.result_shape, bool(call["align_corners"])
     sizes = (1, *made[1:])[-2:]
     for size, wanted, factor in zip(given[1:], sizes, _factors(call), strict=True):
@@ -30,7 +30,7 @@ def _bilinear(call: Call) -> None:
         "rows": rows[0], "rows_next": rows[1], "rows_part": rows[2], "columns": columns[0], "columns_next": columns[1],
         "columns_part": columns[2], "aligned": aligned,
     }  # fmt: skip
-    call.emit("interpolate", (call.tensor("input" if "input" in call.arguments else "self"),), attributes)
+    call.emit("interpolate", (call.tensor(name),), attributes)
 
 
 def _factors(call: Call) -> list[float | None]:

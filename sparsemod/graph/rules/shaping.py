@@ -6,24 +6,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.fx import Node
 
 from sparsemod.graph.aten import aten
 from sparsemod.graph.call import Call, Constant
 from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.rules.movements import OUTSIDE, moved, padded, place
-from sparsemod.graph.rules.pairs import emit_affine
+from sparsemod.graph.rules.pairs import emit_affine, emit_offset
 from sparsemod.layouts import RANKS
 
 _LOWEST = -1e30  # pads below this value stand for -infinity
 
 
-@aten("cat.default", "concat.default", "concatenate.default", kinds=("concat", "take"))
+@aten("cat.default", "concat.default", "concatenate.default", kinds=("concat", "take", "offset"))
 def _concat(call: Call) -> None:
     axis = call["dim"] % (len(call.result_shape) + 1)
     if axis == 0:
         raise call.unsupported("along the batch axis")
-    _joined(call, _with_zeros(call, axis), axis)
+    inputs, constants = _with_constants(call, axis)
+    _joined(call, inputs, axis)
+    if constants is not None:
+        emit_offset(call, call.tensor_of(call.node), Constant(constants))
 
 
 @aten("stack.default", kinds=("concat", "reshape"))
@@ -50,26 +54,47 @@ def _joined(call: Call, inputs: list[str], axis: int) -> None:
     call.emit("concat", tuple(inputs), {"axis": axis - 1})
 
 
-def _with_zeros(call: Call, axis: int) -> list[str]:
-    """Return the tensors of a concatenation; constant zeros become padding of the tensor before them, or of the first one."""
+def _with_constants(call: Call, axis: int) -> tuple[list[str], Tensor | None]:
+    """Return the tensors of a concatenation, and constants to add to the result, None for zeros.
+
+    Constants become padding with zeros of the tensor before them, or of the first one.
+    """
     found: list[tuple[str, NDArray[np.int64]]] = []
+    constants, place_of, any_constant = torch.zeros(call.result_shape), 0, False
     first = 0  # zeros before the first tensor
     for node in call["tensors"]:
-        value = call.walker.values[node]
+        value, size = call.walker.values[node], int(node.meta["val"].shape[axis])
+        if isinstance(value, Constant) and (_of_module(call, node) or bool(value.tensor.any())):
+            held = value.tensor.detach().to("cpu", torch.float32)
+            if bool((held != held[:1]).any()):
+                raise call.unsupported("one of its operands is a constant that differs between samples")
+            constants.narrow(axis - 1, place_of, size).copy_(held[0])
+            any_constant = True
+        place_of += size
         if not isinstance(value, Constant):
             source, index = call.source(node)
             around = [(first if i == axis - 1 else 0, 0) for i in range(index.ndim)]
             found.append((source, np.pad(index, around, constant_values=OUTSIDE)))
             first = 0
-        elif bool(value.tensor.any()):
-            raise call.unsupported("one of its operands is a constant other than zeros")
         elif not found:
             first += value.tensor.shape[axis]
         else:
             source, index = found[-1]
             around = [(0, value.tensor.shape[axis] if i == axis - 1 else 0) for i in range(index.ndim)]
             found[-1] = (source, np.pad(index, around, constant_values=OUTSIDE))
-    return [str(place(call, source, index)) for source, index in found]
+    return [str(place(call, source, index)) for source, index in found], constants if any_constant else None
+
+
+def _of_module(call: Call, node: Node) -> bool:
+    """Whether a constant follows from the module's tensors, whose values training changes."""
+    todo = [node]
+    while todo:
+        each = todo.pop()
+        value = call.walker.values.get(each)
+        if each.op == "placeholder" and isinstance(value, Constant):
+            return True
+        todo += each.all_input_nodes
+    return False
 
 
 @aten(
@@ -77,7 +102,7 @@ def _with_zeros(call: Call, axis: int) -> list[str]:
     "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", kinds=("flatten", "reshape"),
 )  # fmt: skip
 def _reshape(call: Call) -> None:
-    if call.is_moved("self") or len(call.result_shape) not in RANKS:
+    if call.is_moved("self") or len(call.result_shape) not in RANKS or _splits_features(call):
         moved(call)
         return
     before, after = call.shape("self"), call.result_shape
@@ -89,6 +114,11 @@ def _reshape(call: Call) -> None:
     else:
         call.emit("reshape", (call.tensor("self"),), {"shape": after}, layout=None, named=False)
     call.walker.storage[call.node] = call.walker.storage[call["self"]]
+
+
+def _splits_features(call: Call) -> bool:
+    """Whether the call gives a sequence of feature vectors three axes, as attention does with its heads."""
+    return call.layout("self").name == "time-features" and len(call.result_shape) == 3
 
 
 @aten("transpose.int", "permute.default", kinds=("transpose",))

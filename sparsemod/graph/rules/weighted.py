@@ -3,21 +3,25 @@
 import math
 from typing import Any
 
+import numpy as np
 from torch import Tensor
+from torch.fx import Node
 from torch.nn import functional
 
 from sparsemod.errors import InvalidInput
 from sparsemod.graph.aten import aten, first_of_several, four, pair, positions
-from sparsemod.graph.call import Call, Constant
+from sparsemod.graph.call import Call, Constant, Moved
 from sparsemod.graph.execute import FLOAT, as_image
 from sparsemod.graph.macs import MACS
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.rules.shaping import transposed
 from sparsemod.graph.rules.transposed import emit_transposed
+from sparsemod.graph.rules.vectors import arranged, vectors
 
 
 @aten(
-    "conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding", "convolution.default", kinds=("conv",)
+    "conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding", "convolution.default", "_convolution.default",
+    kinds=("conv",),
 )  # fmt: skip
 def _conv(call: Call) -> None:
     weight, bias = call.constant("weight"), call.constant("bias")
@@ -52,11 +56,16 @@ def _linear(call: Call) -> None:
     weight = call.constant("weight")
     if weight is None:
         raise call.unsupported("without a weight")
+    argument = call.arguments["input"]
+    value = call.walker.values[argument] if isinstance(argument, Node) else argument
+    if isinstance(value, Moved) or len(call.shape("input")) == 3:
+        _linear_of_vectors(call, weight)
+        return
     if call.layout("input").name == "channels-length":
         call.relayout("input", "time-features")  # the last axis holds the features
     layout = call.layout("input")
     if layout.name == "time-features":
-        _linear_per_step(call, weight)
+        linear_per_step(call, call.tensor("input"), weight, call.constant("bias"))
         return
     if layout.positions:
         raise call.unsupported(f"its input has shape {call.shape('input')}; flatten it first")
@@ -64,31 +73,42 @@ def _linear(call: Call) -> None:
     call.emit("linear", (call.tensor("input"),), attributes, weight, call.constant("bias"))
 
 
-def _linear_per_step(call: Call, weight: Constant) -> None:
-    """Translate a linear layer on each time step's features to a convolution of one tap; the transposes around it are views."""
-    attributes = {
+def _linear_of_vectors(call: Call, weight: Constant) -> None:
+    """Translate a linear layer on the last axis of a view or an image."""
+    _, index = call.source(call.arguments["input"])
+    tensor, channel, result = vectors(call, "input", index.ndim - 1)
+    shape, outputs, bias = call.walker.shapes[tensor], len(weight.tensor), call.constant("bias")
+    if len(shape) == 1:
+        made = call.emit(
+            "linear", (tensor,), {"parameter": call.parameter(weight)}, weight, bias, shape=(outputs,)
+        )
+    elif channel == 0:
+        made = call.emit("conv", (tensor,), _one_tap(call, weight), weight, bias, shape=(outputs, *shape[1:]))
+    else:
+        made = linear_per_step(call, tensor, weight, bias)
+    if result is not None:
+        first, step = result[..., :1], math.prod(shape[1:]) if channel == 0 else 1
+        # the number of a vector's first element is its place times the number of channels, or its position
+        start = first if channel == 0 else first // shape[channel] * outputs
+        result = start + step * np.arange(outputs)
+    arranged(call, made, result)
+
+
+def _one_tap(call: Call, weight: Constant) -> dict[str, Any]:
+    return {
         "kernel": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1,
         "parameter": call.parameter(weight),
     }  # fmt: skip
-    steps, _ = call.shape("input")
-    sequence, shape = transposed(call, call.tensor("input")), (len(weight.tensor), steps)
+
+
+def linear_per_step(call: Call, tensor: str, weight: Constant, bias: Constant | None) -> str:
+    """Translate a linear layer on each time step's features to a convolution of one tap; the transposes around it are views."""
+    steps, _ = call.walker.shapes[tensor]
+    sequence, shape = transposed(call, tensor), (len(weight.tensor), steps)
     convolved = call.emit(
-        "conv", (sequence,), attributes, weight, call.constant("bias"), shape=shape, layout="channels-length"
+        "conv", (sequence,), _one_tap(call, weight), weight, bias, shape=shape, layout="channels-length"
     )
-    transposed(call, convolved)
-
-
-@aten("addmm.default", "mm.default", "matmul.default", kinds=("linear",))
-def _matmul(call: Call) -> None:
-    names = {"addmm": ("mat1", "mat2"), "mm": ("self", "mat2"), "matmul": ("self", "other")}[call.operator]
-    matrix = call.constant(names[1])
-    bias = call.constant("self") if call.operator == "addmm" else None
-    if matrix is None or len(call.shape(names[0])) != 1 or (bias is not None and bias.tensor.ndim != 1):
-        raise call.unsupported("only vectors times a constant matrix")
-    if (call.arguments.get("alpha", 1), call.arguments.get("beta", 1)) != (1, 1):
-        raise call.unsupported("with alpha or beta")
-    weight = Constant(matrix.tensor.t().contiguous(), matrix.transposed)
-    call.emit("linear", (call.tensor(names[0]),), {"parameter": call.parameter(weight)}, weight, bias)
+    return transposed(call, convolved)
 
 
 @aten(
@@ -99,8 +119,7 @@ def _batch_norm(call: Call) -> None:
     mean, variance = call.constant("running_mean"), call.constant("running_var")
     if call.arguments.get("training") or mean is None or variance is None:
         raise call.unsupported("it uses the batch's statistics (track_running_stats=False)")
-    if call.layout("input").channel != 0:
-        call.relayout("input", "channels-length")
+    call.channels_first("input")
     if call.layout("input").channel != 0:
         raise call.unsupported(
             f"its input has layout {call.layout('input').name}: transpose it to channels first"

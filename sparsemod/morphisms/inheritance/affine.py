@@ -118,6 +118,8 @@ def read(state: Mapping[str, Tensor], weight: str, norm: str, depthwise: str | N
         raise LayoutMismatch(f"no {error.args[0]}") from None
     if kernel.ndim == 2:
         kernel = kernel[:, :, None, None]
+    elif kernel.ndim == 3:  # a kernel over time
+        kernel, taps = kernel[:, :, None], None if taps is None else taps[:, :, None]
     bias = state.get(weight.removesuffix("weight") + "bias")
     batch_norm = None
     if f"{norm}.running_mean" in state:

@@ -1,13 +1,14 @@
-"""Inheritance in the family `cnn`."""
+"""Inheritance in the families `cnn` and `cnn1d`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from sparsemod.errors import BuildError
 from sparsemod.morphisms.inheritance.affine import Affine, LayoutMismatch, read
 from sparsemod.morphisms.inheritance.align import align
-from sparsemod.morphisms.inheritance.convolution import carry, insert
+from sparsemod.morphisms.inheritance.convolution import Taps, carry, insert
 from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_dense
 from sparsemod.morphisms.inheritance.generic import inherit_generic
 from sparsemod.morphisms.inheritance.result import Inheritance
@@ -18,7 +19,7 @@ from sparsemod.records import DataInfo, Value
 
 @dataclass(frozen=True)
 class _Halving:
-    """A pooling that halves the image."""
+    """A pooling that halves the feature map."""
 
     name: str
 
@@ -31,11 +32,13 @@ def inherit_cnn(
     data: DataInfo,
 ) -> Inheritance:
     """See `sparsemod.morphisms.inherit`."""
-    parent, child = plan(parent_parameters, data), plan(child_parameters, data)
     state = {name: tensor.detach().to("cpu").clone() for name, tensor in child_module.state_dict().items()}
     try:
-        return _inherit(parent, parent_state, child, state, data)
-    except LayoutMismatch as error:
+        parent, child = plan(parent_parameters, data), plan(child_parameters, data)
+        return _inherit(
+            parent, parent_state, child, state, data, bool(getattr(child_module, "causal", False))
+        )
+    except (LayoutMismatch, BuildError) as error:  # BuildError: the parent needs longer windows of sequences
         return inherit_generic(
             parent_parameters,
             parent_state,
@@ -52,35 +55,45 @@ def _inherit(
     child: CnnPlan,
     state: dict[str, Tensor],
     data: DataInfo,
+    causal: bool,
 ) -> Inheritance:
+    channels = data.axes.image(data.shape)[0]
     old, new = _tokens(parent), _tokens(child)
     layers = {token.name: _read(parent_state, token) for token in old if isinstance(token, CnnLayer)}
-    signal = Signal.of_input(data.shape[0])
+    signal = Signal.of_input(channels)
     exact, notes = True, list[str]()
-    for i, j in _pairs(old, new, layers, data.shape[0]):
+    for i, j in _pairs(old, new, layers, channels):
         token = new[j] if j is not None else old[i or 0]
         origin = old[i] if i is not None else None
         if isinstance(token, _Halving):
             if i is None or j is None:
                 exact = False
+                what = "image" if len(data.axes.positions) == 2 else "sequence"
                 notes.append(
-                    f"{token.name}: the image is {'no longer' if j is None else 'newly'} halved here"
+                    f"{token.name}: the {what} is {'no longer' if j is None else 'newly'} halved here"
                 )
             continue
         if j is None:
             signal, preserved = skipping(signal, layers[token.name]), False
             notes.append(f"{token.name} of the parent: removed")
         elif origin is None:
-            signal, preserved, changes = insert(state, f"features.{token.name}", signal)
+            signal, preserved, changes = insert(state, f"features.{token.name}", signal, _taps(token, causal))
             notes += [f"{token.name}: {note}" for note in changes]
         else:
-            signal, preserved, changes = carry(state, f"features.{token.name}", layers[origin.name], signal)
+            signal, preserved, changes = carry(
+                state, f"features.{token.name}", layers[origin.name], signal, _taps(origin, causal), _taps(token, causal)
+            )  # fmt: skip
             if changes:
                 notes.append(f"{token.name} from {origin.name}: {'; '.join(changes)}")
             elif origin.name != token.name:
                 notes.append(f"{token.name} from {origin.name}")
         exact &= preserved
-    vector = Vector(signal, _area(parent), _area(child))
+    first = read(parent_state, f"head.{_dense(parent)[0]}.weight", "head.none")
+    area, windows = _area(parent), False
+    if area is not None and area[0] == 1:  # the parent may have read windows of another length
+        area = (1, int(first.weight.shape[1]) // signal.parents)
+        windows = area != _area(parent) and parent.halvings == child.halvings
+    vector = Vector(signal, area, _area(child), windows)
     if parent.head != child.head:
         notes.append(f"head: {parent.head}->{child.head}")
     preserved, changes = inherit_dense(
@@ -90,6 +103,12 @@ def _inherit(
         state,
     )
     return Inheritance(state, exact and preserved, (*notes, *changes))
+
+
+def _taps(layer: CnnLayer | _Halving, causal: bool) -> Taps:
+    if isinstance(layer, _Halving):
+        raise TypeError(f"{layer.name} has no kernel")
+    return Taps(layer.kernel, layer.dilation, causal)
 
 
 def _tokens(planned: CnnPlan) -> list[CnnLayer | _Halving]:
@@ -141,8 +160,13 @@ def _pairs(
 def _read(state: Mapping[str, Tensor], layer: CnnLayer) -> Affine:
     prefix = f"features.{layer.name}"
     if layer.type == "separable":
-        return read(state, f"{prefix}.pointwise.weight", f"{prefix}.norm", f"{prefix}.depthwise.weight")
-    return read(state, f"{prefix}.conv.weight", f"{prefix}.norm")
+        found = read(state, f"{prefix}.pointwise.weight", f"{prefix}.norm", f"{prefix}.depthwise.weight")
+    else:
+        found = read(state, f"{prefix}.conv.weight", f"{prefix}.norm")
+    kernel = int(found.dense().shape[-1])
+    if kernel != layer.kernel:
+        raise LayoutMismatch(f"a kernel of {kernel} in {layer.name}, expected {layer.kernel}")
+    return found
 
 
 def _area(planned: CnnPlan) -> tuple[int, int] | None:

@@ -1,8 +1,9 @@
 """Inheritance of one convolution: carried over from the parent, or new and, if wide enough, the identity."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sparsemod.morphisms.inheritance.affine import (
     Affine,
@@ -18,14 +19,38 @@ from sparsemod.morphisms.inheritance.signal import Signal, after
 State = dict[str, Tensor]
 
 
-def carry(state: State, prefix: str, layer: Affine, signal: Signal) -> tuple[Signal, bool, list[str]]:
-    """Fill the child's layer `prefix` from the parent's `layer`.
+@dataclass(frozen=True)
+class Taps:
+    """The steps that a kernel reads along an axis: `kernel` taps, `dilation` steps apart; `causal`: none later than its own step."""
+
+    kernel: int
+    dilation: int = 1
+    causal: bool = False
+
+    @property
+    def middle(self) -> int:
+        """The index of the tap that reads the step of the output itself."""
+        return self.kernel - 1 if self.causal else (self.kernel - 1) // 2
+
+    @property
+    def offsets(self) -> list[int]:
+        """The step that each tap reads, relative to that of the output."""
+        return [(tap - self.middle) * self.dilation for tap in range(self.kernel)]
+
+    def within(self, other: "Taps") -> bool:
+        """Return whether `other` reads all these steps."""
+        return set(self.offsets) <= set(other.offsets)
+
+
+def carry(
+    state: State, prefix: str, layer: Affine, signal: Signal, before: Taps, now: Taps
+) -> tuple[Signal, bool, list[str]]:
+    """Fill the child's layer `prefix`, with the taps `now`, from the parent's `layer`, with the taps `before`.
 
     Returns the signal after it, whether it computes the same as the parent's layer, and notes.
     """
     separable = f"{prefix}.depthwise.weight" in state
     name, norm = f"{prefix}.{'pointwise' if separable else 'conv'}.weight", f"{prefix}.norm"
-    kernel = int(state[f"{prefix}.{'depthwise' if separable else 'conv'}.weight"].shape[-1])
     source, exact = choose(layer, int(state[name].shape[0]))
     rows = torch.nonzero(source >= 0).flatten()
     notes = width_notes(layer.outputs, source, exact)
@@ -37,27 +62,35 @@ def carry(state: State, prefix: str, layer: Affine, signal: Signal) -> tuple[Sig
             False,
             [*notes, "its input was removed: new weights, scale and shift kept"],
         )
-    before = (layer.weight if layer.depthwise is None else layer.depthwise).shape[-1]
-    if kernel != before:
-        notes.append(f"kernel {before}->{kernel}" + (", outer taps dropped" if kernel < before else ""))
-        exact &= kernel > before
+    kept = before.within(now)
+    if now.dilation != before.dilation:
+        notes.append(f"dilation {before.dilation}->{now.dilation}" + ("" if kept else ", taps dropped"))
+    if now.kernel != before.kernel:
+        fewer = now.kernel < before.kernel
+        notes.append(f"kernel {before.kernel}->{now.kernel}" + (", outer taps dropped" if fewer else ""))
+    exact &= kept
+    flat = state[name].ndim == 3  # a kernel over time
+
+    def resized(weight: Tensor) -> Tensor:
+        return resize_kernel(weight, before, now, flat)
+
     dense = layer.dense()
     gain = factor(state, norm, layer)[:, None, None, None]
     selection = signal.selection()
     if not separable:
         if layer.depthwise is not None:
             notes.append("separable->convolution")
-        weight = signal.through(resize_kernel(dense * gain, kernel))
+        weight = signal.through(resized(dense * gain))
         put(state[name], rows, weight[source[rows]])
     elif layer.depthwise is not None and selection is not None:
         old = torch.nonzero(selection >= 0).flatten()
-        state[f"{prefix}.depthwise.weight"][old] = resize_kernel(layer.depthwise, kernel)[selection[old]]
+        _set(state[f"{prefix}.depthwise.weight"], old, resized(layer.depthwise)[selection[old]])
         put(state[name], rows, signal.through(layer.weight * gain)[source[rows]])
     else:
-        weight = signal.through(resize_kernel(dense * gain, kernel))[source[rows]]
+        weight = signal.through(resized(dense * gain))[source[rows]]
         depthwise, pointwise, left = factorize(weight)
         old = signal.live()
-        state[f"{prefix}.depthwise.weight"][old] = depthwise[old]
+        _set(state[f"{prefix}.depthwise.weight"], old, depthwise[old])
         put(state[name], rows, pointwise)
         exact &= left < 1e-5
         notes.append(
@@ -67,8 +100,8 @@ def carry(state: State, prefix: str, layer: Affine, signal: Signal) -> tuple[Sig
     return after(layer, source), exact, notes
 
 
-def insert(state: State, prefix: str, signal: Signal) -> tuple[Signal, bool, list[str]]:
-    """Fill the child's new layer `prefix` so that it passes on its input. Returns the same as `carry`.
+def insert(state: State, prefix: str, signal: Signal, now: Taps) -> tuple[Signal, bool, list[str]]:
+    """Fill the child's new layer `prefix`, with the taps `now`, so that it passes on its input. Returns the same as `carry`.
 
     After a relu, the identity suffices. For raw data, relu passes only the positive part, so a second set of
     filters passes the negative part.
@@ -76,7 +109,7 @@ def insert(state: State, prefix: str, signal: Signal) -> tuple[Signal, bool, lis
     separable = f"{prefix}.depthwise.weight" in state
     name, norm = f"{prefix}.{'pointwise' if separable else 'conv'}.weight", f"{prefix}.norm"
     filters = int(state[name].shape[0])
-    kernel = int(state[f"{prefix}.{'depthwise' if separable else 'conv'}.weight"].shape[-1])
+    flat = state[name].ndim == 3
     live = signal.live()
     signs = [1.0] if signal.positive or filters < 2 * len(live) else [1.0, -1.0]
     passed = live if len(live) * len(signs) <= filters else live[: filters // len(signs)]
@@ -84,13 +117,13 @@ def insert(state: State, prefix: str, signal: Signal) -> tuple[Signal, bool, lis
     rows = torch.arange(len(passed) * len(signs))
     columns = passed.repeat(len(signs))
     sign = torch.tensor(signs).repeat_interleave(len(passed))
-    middle = (kernel - 1) // 2  # where "same" padding puts the tap of the pixel itself
+    pixel = dirac(now, flat)
     if separable:
-        state[f"{prefix}.depthwise.weight"][passed] = dirac(kernel, middle)
-        middle = 0
-    taps = torch.zeros(len(rows), *state[name].shape[1:])
-    taps[torch.arange(len(rows)), columns, middle, middle] = sign
-    state[name][rows] = taps
+        _set(state[f"{prefix}.depthwise.weight"], passed, pixel.expand(len(passed), -1, -1, -1))
+        pixel = torch.ones(1, 1, 1)
+    taps = torch.zeros(len(rows), state[name].shape[1], *pixel.shape[1:])
+    taps[torch.arange(len(rows)), columns] = sign[:, None, None] * pixel
+    _set(state[name], rows, taps)
     mean, variance = signal.mean[columns] * sign, signal.variance[columns]
     write_identity(state, name, norm, rows, mean, variance)
     mix = torch.zeros(signal.parents, filters)
@@ -115,21 +148,33 @@ def _keep_norm(state: State, norm: str, rows: Tensor, source: Tensor, layer: Aff
         state[f"{norm}.bias"][rows] = layer.norm.beta[source]
 
 
-def resize_kernel(weight: Tensor, size: int) -> Tensor:
-    """Pad or crop kernels (.., k, k) to `size` x `size`.
+def _set(target: Tensor, rows: Tensor, weight: Tensor) -> None:
+    """Copy kernels (rows, inputs, height, width) to rows of a weight over images or over time."""
+    target[rows] = weight.reshape(len(rows), *target.shape[1:])
 
-    The tap on the output's pixel stays there under "same" padding.
+
+def resize_kernel(weight: Tensor, before: Taps, now: Taps, flat: bool = False) -> Tensor:
+    """Convert kernels (.., k, k), or `flat` ones (.., 1, k), to other taps.
+
+    A tap keeps its weight where the new kernel reads the same step; other new taps are zero.
     """
-    old = int(weight.shape[-1])
-    before = (size - 1) // 2 - (old - 1) // 2
-    behind = size - old - before
-    return functional.pad(weight, (before, behind, before, behind))  # negative padding crops
+    made = _moved(weight, before, now)
+    return made if flat else _moved(made.transpose(-1, -2), before, now).transpose(-1, -2)
 
 
-def dirac(size: int, middle: int) -> Tensor:
-    """Return a (1, size, size) kernel with one tap of value 1 at (middle, middle)."""
-    kernel = torch.zeros(1, size, size)
-    kernel[0, middle, middle] = 1.0
+def _moved(weight: Tensor, before: Taps, now: Taps) -> Tensor:
+    places = {offset: place for place, offset in enumerate(before.offsets)}
+    made = weight.new_zeros(*weight.shape[:-1], now.kernel)
+    for place, offset in enumerate(now.offsets):
+        if offset in places:
+            made[..., place] = weight[..., places[offset]]
+    return made
+
+
+def dirac(taps: Taps, flat: bool) -> Tensor:
+    """Return a kernel (1, k, k), or (1, 1, k) if `flat`, of value 1 at the tap of the output's own step."""
+    kernel = torch.zeros(1, 1 if flat else taps.kernel, taps.kernel)
+    kernel[0, 0 if flat else taps.middle, taps.middle] = 1.0
     return kernel
 
 

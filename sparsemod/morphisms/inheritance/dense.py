@@ -41,12 +41,14 @@ class DenseLayer:
 class Vector:
     """The input of the first dense layer: channels flattened from feature maps.
 
-    `parent`, `child`: (rows, columns) of the maps in the parent and in the child; None for a global average.
+    `parent`, `child`: (rows, columns) of the maps in the parent and in the child; None for a global average. `windows`: both maps
+    begin at the same step of a sequence and have the same distance between steps.
     """
 
     signal: Signal
     parent: Size | None
     child: Size | None
+    windows: bool = False
 
 
 def inherit_dense(
@@ -113,6 +115,9 @@ def _adapt(first: Affine, vector: Vector) -> tuple[Affine, bool]:
     if vector.parent is None:
         spread = weight.expand(-1, -1, *vector.child) / area
         return Affine(spread, first.bias, first.norm), True
+    if vector.windows:  # further steps have no effect yet
+        same = functional.pad(weight, (0, vector.child[1] - width))
+        return Affine(same, first.bias, first.norm), False
     resized = functional.interpolate(weight, size=vector.child, mode="bilinear", align_corners=False)
     return Affine(resized * (height * width / area), first.bias, first.norm), False
 

@@ -4,17 +4,29 @@ from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.operators.add_block import AddBlock
 from sparsemod.morphisms.operators.add_dense import AddDense
 from sparsemod.morphisms.operators.add_layer import AddLayer
+from sparsemod.morphisms.operators.change_dilation import ChangeDilation
 from sparsemod.morphisms.operators.change_head import ChangeHead
 from sparsemod.morphisms.operators.change_pooling import ChangePooling
 from sparsemod.morphisms.operators.change_type import ChangeType
 from sparsemod.morphisms.operators.change_value import ChangeDropout, ChangeSetting, ChangeValue
+from sparsemod.morphisms.operators.change_window import ChangeWindow
 from sparsemod.morphisms.operators.dense_names import CNN_DENSE, MLP_DENSE
 from sparsemod.morphisms.operators.grow_kernel import GrowKernel
 from sparsemod.morphisms.operators.narrow import Narrow
+from sparsemod.morphisms.operators.own_operation import OwnOperation
+from sparsemod.morphisms.operators.recurrent import (
+    AddDirection,
+    AddRecurrent,
+    ChangeCell,
+    ChangeReadout,
+    RemoveDirection,
+    RemoveRecurrent,
+)
 from sparsemod.morphisms.operators.remove_block import RemoveBlock
 from sparsemod.morphisms.operators.remove_dense import RemoveDense
 from sparsemod.morphisms.operators.remove_layer import RemoveLayer
 from sparsemod.morphisms.operators.shrink_kernel import ShrinkKernel
+from sparsemod.morphisms.operators.temporal import AddConv, RemoveConv
 from sparsemod.morphisms.operators.widen import Widen
 
 CNN: tuple[Morphism, ...] = (
@@ -37,15 +49,50 @@ CNN: tuple[Morphism, ...] = (
     ChangeSetting(r"blocks|b\d+_.*|head|dense|d\d+_width|dropout"),
 )
 
+CNN1D: tuple[Morphism, ...] = (*CNN, ChangeDilation(), ChangeWindow())
+
 MLP: tuple[Morphism, ...] = (
     AddDense(MLP_DENSE),
     RemoveDense(MLP_DENSE),
     Widen(r"(l\d+)_width"),
     Narrow(r"(l\d+)_width"),
+    ChangeWindow(),
     ChangeDropout(),
     ChangeSetting(r"layers|l\d+_width|dropout"),
 )
 
+_RECURRENT: tuple[Morphism, ...] = (
+    AddRecurrent(),
+    RemoveRecurrent(),
+    Widen(r"(units)"),
+    Narrow(r"(units)"),
+    ChangeCell(),
+    AddDirection(),
+    RemoveDirection(),
+    ChangeReadout(),
+    ChangeWindow(),
+    AddDense(CNN_DENSE),
+    RemoveDense(CNN_DENSE),
+    Widen(r"(d\d+)_width"),
+    Narrow(r"(d\d+)_width"),
+    ChangeDropout(),
+)
+_RECURRENT_NAMES = r"cell|layers|units|bidirectional|readout|dense|d\d+_width|dropout"
+
+RNN: tuple[Morphism, ...] = (*_RECURRENT, ChangeSetting(_RECURRENT_NAMES))
+
+CNN_RNN: tuple[Morphism, ...] = (
+    AddConv(),
+    RemoveConv(),
+    Widen(r"(c\d+)_filters"),
+    Narrow(r"(c\d+)_filters"),
+    GrowKernel(r"(c\d+)_kernel"),
+    ShrinkKernel(r"(c\d+)_kernel"),
+    ChangePooling(),
+    *_RECURRENT,
+    ChangeSetting(rf"convs|c\d+_.*|{_RECURRENT_NAMES}"),
+)
+
 ANY: tuple[Morphism, ...] = (ChangeValue(),)
 
-__all__ = ["ANY", "CNN", "MLP"]
+__all__ = ["ANY", "CNN", "CNN1D", "CNN_RNN", "MLP", "RNN", "OwnOperation"]

@@ -35,4 +35,4 @@ class AddLayer(Morphism):
             layer = fitting(space, name, type, before.filters, int(rng.integers(2, 6)))
             child = CnnGenes(parameters)
             child.blocks[b] = child.blocks[b].insert(place, layer)
-            yield child.parameters(), f"{name} ({layer.type}, {layer.filters} filters, kernel {layer.kernel})"
+            yield child.parameters(), f"{name} ({layer})"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from sparsemod.morphisms.morphism import Morphism
+from sparsemod.morphisms.operators.change_window import MAX_LEN
 from sparsemod.morphisms.steps import change, elsewhere, shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
@@ -42,6 +43,9 @@ class ChangeSetting(ChangeValue):
     """Change one parameter that does not affect the network: the child inherits the weights unchanged."""
 
     preserves = True
+
+    def __init__(self, structure: str) -> None:
+        super().__init__(rf"{structure}|{MAX_LEN}")
 
 
 class ChangeDropout(ChangeValue):

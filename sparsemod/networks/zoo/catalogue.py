@@ -32,6 +32,9 @@ NETWORKS: tuple[Entry, ...] = (
     Entry(r"resnet-(18|34|50|101|152)", "resnet:imagenet_resnet", "resnet-50", "ResNet with ImageNet stem", "imagenet"),
     Entry(r"resnet-(\d+)(-bottleneck)?", "resnet:cifar_resnet", "resnet-20", "CIFAR ResNet: depth 6 n + 2"),
     Entry(r"vgg-(11|13|16|19)(-bn)?(-fc)?", "vgg:vgg", "vgg-16-bn", "VGG for CIFAR, one linear layer; -fc: three"),
+    Entry(r"lenet-300-100", "plans:lenet_300_100", "lenet-300-100", "LeNet-300-100: linear layers", "mnist"),
+    Entry(r"conv-(2|4|6)", "plans:conv_n", "conv-2", "Conv-2, -4, -6 of the lottery ticket experiments"),
+    Entry(r"tiny", "plans:tiny", "tiny", "three convolutions of 8 filters, linear 300 and 100"),
     Entry(r"darts(?:-(\d+)-(\d+))?", "darts:darts", "darts", "DARTS_V2 (published genotype): cells, channels; 20, 36"),
     Entry(r"mobilenetv2(?:-(\d+(?:\.\d+)?))?", "mobilenet:mobilenet_v2", "mobilenetv2", "MobileNetV2: width", "imagenet"),
     Entry(r"shufflenet-(1|2|3|4|8)", "shufflenet:shufflenet", "shufflenet-3", "ShuffleNet 1x: groups", "imagenet"),
@@ -42,6 +45,7 @@ LIMIT = 2000
 """Largest number in a name: depth, width, cells or channels."""
 
 DATASETS: dict[str, tuple[tuple[int, int, int], int]] = {
+    "mnist": ((1, 28, 28), 10),
     "cifar10": ((3, 32, 32), 10),
     "cifar100": ((3, 32, 32), 100),
     "imagenet": ((3, 224, 224), 1000),

@@ -35,8 +35,10 @@ class Inherit(Stage):
             return
         module, problem = work.network(), work.problem
         own = problem.architecture(work.values)
-        parents = problem.architecture(problem.space.fill(work.parent.parameters))
-        if own == parents:
+        values = problem.space.fill(work.parent.parameters)
+        parents = problem.architecture(values)
+        windows, before = problem.splitter(work.values), problem.splitter(values)
+        if own == parents and windows == before:
             # the same network: pruned weights stay zero, so that pruning can go on
             module.load_state_dict(load_tensors(work.parent.state))
             work.inherited_epochs = work.parent.epochs
@@ -53,4 +55,6 @@ class Inherit(Stage):
         module.load_state_dict(inheritance.state_dict)
         work.inherited_epochs = work.parent.epochs
         preserved = "kept" if inheritance.preserved else "not kept"
+        if windows is not None and before is not None and windows != before:
+            work.notes.append(f"windows of {windows.max_len} steps, of the parent {before.max_len}")
         work.notes += [f"inherited weights, function {preserved}", *inheritance.notes]

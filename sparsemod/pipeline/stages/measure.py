@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @STAGES.register("measure")
 class Measure(Stage):
-    """Measure the finished network; its error is that of the integer network on validation data."""
+    """Measure the finished network; its metric is that of the integer network on validation data."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"costs", "deployable", "integer"})
     gives: ClassVar[frozenset[str]] = frozenset({"measured"})
@@ -20,10 +20,10 @@ class Measure(Stage):
     name: Literal["measure"] = Field("measure", description="Measure the finished network.")
 
     def run(self, work: "Work") -> None:
-        """Add the error on the test split in mode "test"; no choice depends on it."""
-        from sparsemod.pipeline.measuring import measurements, network_error
+        """Add the metric on the test split in mode "test"; no choice depends on it."""
+        from sparsemod.pipeline.measuring import measurements, network_quality
 
         network = work.finished()
         work.measurements += measurements(work, work.network(), network)
         if work.mode == "test":
-            work.measurements.append(network_error(work.problem, network, work.data.test_split()))
+            work.measurements.append(network_quality(work, network, work.data.test_split()))

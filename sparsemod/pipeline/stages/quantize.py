@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from sparsemod.errors import BuildError, InvalidInput
 from sparsemod.stages.base import STAGES, Stage
 
 if TYPE_CHECKING:
@@ -23,28 +22,8 @@ class Quantize(Stage):
 
     def run(self, work: "Work") -> None:
         """Quantize the network. Raises BuildError for weights that cannot be quantized."""
-        import numpy as np
-        import torch
+        from sparsemod.pipeline.quantizing import quantized
 
-        from sparsemod.delivery.described import described
-        from sparsemod.pipeline.deployment import captured, encoded
-        from sparsemod.quantization import IntegerNetwork, quantize
-
-        spec = work.problem.spec.quantization
-        x, _ = work.data.train.tensors()
-        rows = np.random.default_rng(work.seed).permutation(len(x))[: spec.calibration_samples]
-        try:
-            samples = x[torch.from_numpy(np.sort(rows))]
-            graph, dropped = captured(work.network(), work.problem)
-            if dropped:
-                names = ", ".join(repr(name) for name in dropped)
-                work.notes.append(f"not deployed: {names}; it does not change which class is the largest")
-            network = quantize(graph, samples, spec)
-            if isinstance(network, IntegerNetwork):
-                network = encoded(described(network, work.data), work.network(), work.problem)
-        except InvalidInput as error:
-            # The weights of this network are the cause, such as sums that exceed 32 bits; the spec is
-            # valid.
-            raise BuildError(f"the trained network cannot be quantized: {error}") from error
-        work.integer = network
-        work.keep("network", "network.npz", network.to_bytes)
+        work.integer, notes = quantized(work)
+        work.notes += notes
+        work.keep("network", "network.npz", work.integer.to_bytes)

@@ -26,6 +26,10 @@ class Counter:
             if not operator.traits.weighted or operator.weight is None or operator.weight in done:
                 continue
             done.add(operator.weight)
+            if operator.traits.recurrent:  # nothing of it can be removed
+                units = channels.labels[operator.output]
+                self.layers.append((units, None, graph.state[operator.weight].numel() // len(units)))
+                continue
             source = channels.labels[operator.inputs[0]]
             rows = channels.rows[operator.weight]
             weight = graph.state[operator.weight]

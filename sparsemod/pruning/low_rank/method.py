@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class LowRankConfig(PruningConfig):
     """Keys of a low-rank method."""
 
+    replaces_layers = True
+
     sparsity: float = Field(
         0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers to remove."
     )

@@ -38,6 +38,7 @@ class Grasp(WeightMethod[GraspConfig]):
         import torch
 
         from sparsemod.graph.capture import evaluating
+        from sparsemod.sequences import call
 
         context = self.context
         wanted = {n: t for n, t in self._tensors.items() if t.requires_grad}
@@ -48,7 +49,7 @@ class Grasp(WeightMethod[GraspConfig]):
                 if left <= 0 or not wanted:
                     break
                 x, y, left = x[:left], y[:left], left - len(y)
-                loss = context.loss(context.module(x), y)
+                loss = context.loss(call(context.module, x), y)
                 first = torch.autograd.grad(
                     loss, list(wanted.values()), create_graph=True, allow_unused=True, materialize_grads=True
                 )

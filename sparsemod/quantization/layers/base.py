@@ -146,6 +146,11 @@ class Weighted(Clamped):
         """See Layer; taps on padding count."""
         return self.weight.size * math.prod(output[1:])
 
+    @property
+    def constants(self) -> int:
+        """Return the number of rows of constants: bias, multiplier and shift."""
+        return len(self.weight)
+
     def largest(self) -> int:
         """max over o of sum |w[o]| x 255 + |bias[o]|."""
         return int(self.sums().max())

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from sparsemod.sequences import Batch
+
 C = TypeVar("C", bound=AugmentationConfig)
 
 
@@ -43,6 +45,22 @@ def build(configs: Iterable[AugmentationConfig], shape: tuple[int, ...]) -> tupl
             raise error.at(f"training.augmentation.{place}") from None
         chain.append(augmentation)
     return tuple(chain)
+
+
+def augmented(
+    batch: "Batch", chain: Iterable[Augmentation[Any]], generator: "torch.Generator", channels_last: bool
+) -> "Batch":
+    """Return the augmented batch, contiguous unless images are `channels_last`; sequences keep their lengths."""
+    import torch
+
+    from sparsemod.sequences import Padded
+
+    x = before = batch if isinstance(batch, torch.Tensor) else batch.x
+    for augment in chain:
+        x = augment(x, generator)
+    if x is not before and not channels_last:
+        x = x.clone(memory_format=torch.contiguous_format)
+    return x if isinstance(batch, torch.Tensor) else Padded(x, batch.lengths)
 
 
 def image_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -10,6 +10,8 @@ from sparsemod.spec.methods import RuleConfig
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from sparsemod.sequences import Batch
+
 C = TypeVar("C", bound=RuleConfig)
 LossFunction = Callable[["Tensor", "Tensor"], "Tensor"]
 """(outputs (N, classes), targets (N,)) -> mean loss of the batch."""
@@ -31,13 +33,15 @@ class TrainingRule(Plugin[C]):
         """Start on `module`, in training mode, on its device; draw random values from `seed`."""
         self.module = module
 
-    def gradients(self, x: "Tensor", y: "Tensor", loss: LossFunction) -> "Tensor":
+    def gradients(self, x: "Batch", y: "Tensor", loss: LossFunction) -> "Tensor":
         """Write the batch's gradients to the parameters' `grad` (None before); return the loss, detached.
 
         This method uses autograd. A rule that only changes autograd in single layers, in `start`, can keep
         it.
         """
-        value = loss(self.module(x), y)
+        from sparsemod.sequences import call
+
+        value = loss(call(self.module, x), y)
         value.backward()
         return value.detach()
 
@@ -49,7 +53,7 @@ class TrainingRule(Plugin[C]):
         """Return the rule's own matrices that exist between batches."""
         return []
 
-    def before_epoch(self, x: "Tensor", y: "Tensor", loss: LossFunction) -> None:
+    def before_epoch(self, x: "Batch", y: "Tensor", loss: LossFunction) -> None:
         """Observe the first batch of an epoch before its gradients; the parameters have no gradients."""
 
     def notes(self) -> list[str]:

@@ -9,6 +9,8 @@ from sparsemod.training.rules.matrices import FeedbackConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sparsemod.sequences import Batch
+
 
 @RULES.register("dfa")
 class DirectFeedback(DirectRule[FeedbackConfig]):
@@ -20,10 +22,13 @@ class DirectFeedback(DirectRule[FeedbackConfig]):
 
     Config = FeedbackConfig
 
-    def gradients(self, x: "Tensor", y: "Tensor", loss: LossFunction) -> "Tensor":
+    def gradients(self, x: "Batch", y: "Tensor", loss: LossFunction) -> "Tensor":
         """See TrainingRule."""
         import torch
 
+        from sparsemod.sequences import tensor_of
+
+        x = tensor_of(x)
         outputs: list[Tensor] = []
         for unit in self.units:
             x = unit(x.detach())

@@ -9,6 +9,8 @@ from sparsemod.training.rules.matrices import FeedbackConfig, FeedbackRule
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from sparsemod.sequences import Batch
+
 
 @RULES.register("fa")
 class FeedbackAlignment(FeedbackRule[FeedbackConfig]):
@@ -47,7 +49,7 @@ class FeedbackAlignment(FeedbackRule[FeedbackConfig]):
 
         return forward
 
-    def exact(self, x: "Tensor", y: "Tensor", loss: LossFunction) -> None:
+    def exact(self, x: "Batch", y: "Tensor", loss: LossFunction) -> None:
         """See FeedbackRule."""
         self._through_own = True
         try:

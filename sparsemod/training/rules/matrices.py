@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from sparsemod.sequences import Batch
+
 
 class FeedbackConfig(RuleConfig):
     """Keys of the rules with feedback matrices."""
@@ -81,11 +83,13 @@ class FeedbackRule(TrainingRule[C]):
         super().start(module, seed)
         self.matrices, self.angles = Matrices(self.config, seed), Angles()
 
-    def exact(self, x: "Tensor", y: "Tensor", loss: LossFunction) -> None:
+    def exact(self, x: "Batch", y: "Tensor", loss: LossFunction) -> None:
         """Write the gradients of backpropagation to the parameters."""
-        loss(self.module(x), y).backward()
+        from sparsemod.sequences import call
 
-    def before_epoch(self, x: "Tensor", y: "Tensor", loss: LossFunction) -> None:
+        loss(call(self.module, x), y).backward()
+
+    def before_epoch(self, x: "Batch", y: "Tensor", loss: LossFunction) -> None:
         """See TrainingRule. Measure the angle, if the config says so."""
         if not self.config.angle:
             return

@@ -9,6 +9,8 @@ from sparsemod.training.rules.matrices import FeedbackConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sparsemod.sequences import Batch
+
 
 @RULES.register("mem-dfa")
 class MemoryDirectFeedback(DirectRule[FeedbackConfig]):
@@ -21,10 +23,13 @@ class MemoryDirectFeedback(DirectRule[FeedbackConfig]):
 
     Config = FeedbackConfig
 
-    def gradients(self, x: "Tensor", y: "Tensor", loss: LossFunction) -> "Tensor":
+    def gradients(self, x: "Batch", y: "Tensor", loss: LossFunction) -> "Tensor":
         """See TrainingRule."""
         import torch
 
+        from sparsemod.sequences import tensor_of
+
+        x = tensor_of(x)
         state, cuda = torch.get_rng_state(), torch.cuda.get_rng_state(x.device) if x.is_cuda else None
         buffers = [buffer.clone() for unit in self.units for buffer in unit.buffers()]
         with torch.no_grad():

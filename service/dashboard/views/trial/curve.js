@@ -1,7 +1,7 @@
 // The learning curve, updated during training.
 import { html, useEffect, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
-import { show } from "../../lib/format.js";
+import { phrase, quality, show, tick } from "../../lib/format.js";
 import { colour } from "../../lib/look.js";
 import { setQuery, queryValue } from "../../lib/route.js";
 import { Card, Pick, Problem } from "../../parts/bits.js";
@@ -11,7 +11,7 @@ import { Lines } from "../../parts/chart.js";
 const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 
 /** @param {any} properties */
-export function Curve({ id, index, reports, trial }) {
+export function Curve({ id, index, reports, trial, spec }) {
   const [points, setPoints] = useState(/** @type {any[] | null} */ (null));
   const [error, setError] = useState(/** @type {any} */ (null));
   useEffect(() => {
@@ -24,18 +24,18 @@ export function Curve({ id, index, reports, trial }) {
   const what = queryValue("curve", "error");
   const last = points?.at(-1);
   const column = (/** @type {string} */ name) => (points ?? []).map((point) => number(point[name]));
-  const loss = what === "loss";
+  const loss = what === "loss", metric = quality(spec), words = phrase(metric);
   const percent = (/** @type {number} */ v) => `${(100 * v).toPrecision(3)} %`;
   const plain = (/** @type {number} */ v) => Number(v.toPrecision(3)).toString();
   const data = loss ? [column("epoch"), column("train_loss"), column("validation_loss")] : [column("epoch"), column("validation_error"), column("sparsity")];
   const few = (points?.length ?? 0) < 60;
   const series = loss
     ? [{ label: "training loss", colour: colour("c1"), points: few }, { label: "validation loss", colour: colour("accent"), points: few }]
-    : [{ label: "validation error", colour: colour("accent"), points: few }, { label: "sparsity", colour: colour("c1"), dash: [4, 4], scale: "right", value: percent }];
-  return html`<${Card} title="Learning curve" note=${last ? `epoch ${last.epoch} of ${trial.epochs}${number(last.validation_error) === null ? "" : `, error ${show("error", last.validation_error)}`}` : ""}
-    aside=${html`<${Pick} label="Show" value=${what} options=${[["error", "error and sparsity"], ["loss", "losses"]]} onChange=${(/** @type {string} */ v) => setQuery({ curve: v === "error" ? null : v })} />`}>
+    : [{ label: `validation ${words}`, colour: colour("accent"), points: few }, { label: "sparsity", colour: colour("c1"), dash: [4, 4], scale: "right", value: percent }];
+  return html`<${Card} title="Learning curve" note=${last ? `epoch ${last.epoch} of ${trial.epochs}${number(last.validation_error) === null ? "" : `, ${words} ${show(metric, last.validation_error)}`}` : ""}
+    aside=${html`<${Pick} label="Show" value=${what} options=${[["error", `${words} and sparsity`], ["loss", "losses"]]} onChange=${(/** @type {string} */ v) => setQuery({ curve: v === "error" ? null : v })} />`}>
     <${Problem} error=${error} />
     ${points && points.length === 0 && html`<p class="dim">${trial.state === "infeasible" ? "Not trained: its costs exceed a budget." : "The first epoch has not finished yet."}</p>`}
     ${points && points.length > 0 && html`<div data-epochs=${points.length}><${Lines} name="curve" data=${data} series=${series} depends=${[what, few]} zero
-      label=${loss ? "Losses over epoch" : "Validation error and sparsity over epoch"} x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${loss ? plain : percent} right=${loss ? undefined : percent} /></div>`}<//>`;
+      label=${loss ? "Losses over epoch" : `Validation ${words} and sparsity over epoch`} x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${loss ? plain : (/** @type {number} */ v) => tick(metric, v)} right=${loss ? undefined : percent} /></div>`}<//>`;
 }

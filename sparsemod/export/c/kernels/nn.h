@@ -179,6 +179,57 @@ typedef struct {
     int16_t zero_in;
 } nn_normalize_layer;
 
+/*
+ * `runs` images of `positions` x `channels`; each of `groups` equal groups of channels is normalized over all positions: see nn_group_norm.c.
+ * `epsilon` is n^2 * epsilon / (scale of the input)^2 for the n elements of a group. `multiplier` and `bias`: one for each channel.
+ */
+typedef struct {
+    int32_t runs, positions, channels, groups;
+    int64_t epsilon;
+    const int32_t *multiplier, *bias;
+    int8_t shift, zero, low, high;
+} nn_group_norm_layer;
+
+/*
+ * `products` of matrices: y[r][p][c] = clamp(zero + round(sum over i of (a - zero_in[0]) * (b - zero_in[1]) * multiplier * 2^-(shift + 33))).
+ * a is at offset[0] + p * step[0][0] + r * step[0][1] + i * step[0][2] of the first input, b at
+ * offset[1] + p * step[1][0] + c * step[1][1] + i * step[1][2] of the second one.
+ */
+typedef struct {
+    int32_t rows, products, columns, inner;
+    int32_t offset[2];
+    int32_t step[2][3];
+    int32_t multiplier;
+    int16_t zero_in[2];
+    int8_t shift, zero;
+} nn_matmul_layer;
+
+/* `runs` vectors of `size` elements; `powers` as in nn_softmax_layer, the other fields in 4096ths of the output's steps. */
+typedef struct {
+    int32_t runs, size;
+    const uint32_t *powers;
+    const int32_t *logarithms; /* of 1 + i / 256, for i from 0 to 256 */
+    int32_t step;              /* the logarithm of 2 */
+    int32_t offset;            /* that of 2^31 / powers[0] */
+    int32_t multiplier;        /* the input's scale */
+} nn_log_softmax_layer;
+
+/*
+ * Recurrent layer: gates x units rows of weights, each for the features of a step and then for the units of the state, with
+ * a bias (the input's zero point folded in), a multiplier and a shift for either part, as in nn_filters. Gates and cells are
+ * 2^-11ths; their functions and the state of a GRU 2^-15ths; its bytes 2^-7ths.
+ */
+typedef struct {
+    const int8_t *weights;
+    const int32_t *bias, *multiplier;
+    const int8_t *shift;
+    const int32_t *state_bias, *state_multiplier;
+    const int8_t *state_shift;
+    int32_t features, units;
+    int8_t reverse; /* from the last step to the first one */
+    int8_t last;    /* the output is the last step alone */
+} nn_recurrent_layer;
+
 /* Convolutions. `column` is scratch for one window of one group: taps bytes. */
 void nn_conv(const nn_conv_layer *layer, const int8_t *input, int8_t *output, int8_t *column);
 void nn_conv_1x1(const nn_conv_layer *layer, const int8_t *input, int8_t *output);
@@ -199,6 +250,9 @@ void nn_combine(const nn_pair_layer *layer, const int8_t *first, const int8_t *s
 void nn_multiply(const nn_pair_layer *layer, const int8_t *first, const int8_t *second, int8_t *output);
 void nn_softmax(const nn_softmax_layer *layer, const int8_t *input, int8_t *output);
 void nn_normalize(const nn_normalize_layer *layer, const int8_t *input, int8_t *output);
+void nn_group_norm(const nn_group_norm_layer *layer, const int8_t *input, int8_t *output);
+void nn_log_softmax(const nn_log_softmax_layer *layer, const int8_t *input, int8_t *output);
+void nn_matmul(const nn_matmul_layer *layer, const int8_t *first, const int8_t *second, int8_t *output);
 
 void nn_move(const nn_move_layer *layer, const int8_t *input, int8_t *output);
 void nn_take(const nn_take_layer *layer, const int8_t *input, int8_t *output);
@@ -206,6 +260,17 @@ void nn_interpolate(const nn_interpolate_layer *layer, const int8_t *input, int8
 void nn_copy_part(const nn_part_layer *layer, const int8_t *input, int8_t *output);
 void nn_rescale_part(const nn_part_layer *layer, const int8_t *input, int8_t *output);
 void nn_flatten(int32_t positions, int32_t channels, const int8_t *input, int8_t *output);
+
+/*
+ * `steps` steps from the state on, which holds 4 x units bytes: zeros at the start of a sequence. The kernels keep it, so
+ * that a sequence may come in pieces.
+ */
+void nn_gru(const nn_recurrent_layer *layer, int32_t steps, const int8_t *input, int8_t *output, int8_t *state);
+void nn_lstm(const nn_recurrent_layer *layer, int32_t steps, const int8_t *input, int8_t *output, int8_t *state);
+void nn_mean_steps(int32_t steps, int32_t features, int32_t zero, const int8_t *input, int8_t *output);
+
+/* 32768 / (1 + exp(-gate / 2048)) */
+int32_t nn_sigmoid(int32_t gate);
 
 /*
  * Filters on a window. Dense; or, for all filters at once, with an index of nonzero weights:
@@ -260,6 +325,114 @@ static inline int32_t nn_requantized_small(int32_t sum, int32_t multiplier, int3
 static inline int32_t nn_requantized(int32_t sum, int32_t multiplier, int32_t shift)
 {
     return shift < 0 ? nn_requantized_any(sum, multiplier, shift) : nn_requantized_small(sum, multiplier, shift);
+}
+
+/* The sum of products of `count` bytes. */
+static inline int32_t nn_products(const int8_t *x, const int8_t *w, int32_t count, int32_t sum)
+{
+    const int8_t *end = x + count;
+
+#if NN_SIMD
+    for (const int8_t *stop = x + (count & ~3); x != stop; x += 4, w += 4) {
+        const uint32_t word = nn_word(x), weights = nn_word(w);
+        sum = __smlad(nn_odd(weights), nn_odd(word), __smlad(nn_even(weights), nn_even(word), sum));
+    }
+#endif
+    for (; x != end; ++x, ++w) {
+        sum += *x * *w;
+    }
+    return sum;
+}
+
+/* A row's part of the input, its part of the state, and both. */
+static inline int32_t nn_gate_of_input(const nn_recurrent_layer *layer, int32_t row, const int8_t *x)
+{
+    const int8_t *w = layer->weights + row * (layer->features + layer->units);
+    const int32_t sum = nn_products(x, w, layer->features, layer->bias[row]);
+    return nn_requantized(sum, layer->multiplier[row], layer->shift[row]);
+}
+
+static inline int32_t nn_gate_of_state(const nn_recurrent_layer *layer, int32_t row, const int8_t *state)
+{
+    const int8_t *w = layer->weights + row * (layer->features + layer->units) + layer->features;
+    const int32_t sum = nn_products(state, w, layer->units, layer->state_bias[row]);
+    return nn_requantized(sum, layer->state_multiplier[row], layer->state_shift[row]);
+}
+
+static inline int32_t nn_gate(const nn_recurrent_layer *layer, int32_t row, const int8_t *x, const int8_t *state)
+{
+    return nn_gate_of_input(layer, row, x) + nn_gate_of_state(layer, row, state);
+}
+
+static inline int32_t nn_clipped(int32_t gate)
+{
+    gate = gate < -32767 ? -32767 : gate;
+    return gate > 32767 ? 32767 : gate;
+}
+
+/* In 2^-15ths. */
+static inline int32_t nn_tanh(int32_t gate)
+{
+    return 2 * nn_sigmoid(2 * nn_clipped(gate)) - 32768;
+}
+
+/* 16-bit numbers wherever they lie. */
+static inline int32_t nn_wide(const int8_t *from)
+{
+    int16_t value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+static inline void nn_set_wide(int8_t *to, int32_t value)
+{
+    const int16_t narrow = (int16_t)value;
+    memcpy(to, &narrow, sizeof narrow);
+}
+
+/* How many of a sequence's `steps` steps are valid when the network's input has `length` valid ones, `divisor` for each step. */
+static inline int32_t nn_steps(int32_t length, int32_t divisor, int32_t steps)
+{
+    const int32_t valid = length / divisor;
+    return valid < 1 ? 1 : valid > steps ? steps : valid;
+}
+
+/* Moves the `kept` newest bytes of a buffer of steps to its start, and appends the `size` bytes of the next step. */
+static inline void nn_push(int8_t *buffer, int32_t kept, int32_t size, const int8_t *step)
+{
+    memmove(buffer, buffer + size, (size_t)kept);
+    memcpy(buffer + kept, step, (size_t)size);
+}
+
+/* Adds a step to sums of 32 bits, wherever they lie. */
+static inline void nn_add_step(int32_t features, int32_t zero, const int8_t *step, int8_t *sums)
+{
+    for (int32_t i = 0; i < features; ++i) {
+        int32_t sum;
+        memcpy(&sum, sums + 4 * i, sizeof sum);
+        sum += step[i] - zero;
+        memcpy(sums + 4 * i, &sum, sizeof sum);
+    }
+}
+
+/* The means of `steps` steps, rounded as in nn_mean_steps. */
+static inline void nn_mean_of_sums(int32_t features, int32_t steps, int32_t zero, const int8_t *sums, int8_t *output)
+{
+    for (int32_t i = 0; i < features; ++i) {
+        int32_t sum;
+        memcpy(&sum, sums + 4 * i, sizeof sum);
+        output[i] = (int8_t)(zero - 256 + (2 * sum + steps + 512 * steps) / (2 * steps));
+    }
+}
+
+/* Sums times a factor, as in nn_mean. */
+static inline void nn_scaled_sums(int32_t features, int32_t multiplier, int32_t shift, int32_t zero, const int8_t *sums, int8_t *output)
+{
+    for (int32_t i = 0; i < features; ++i) {
+        int32_t sum;
+        memcpy(&sum, sums + 4 * i, sizeof sum);
+        output[i] = nn_clamped(nn_requantized(sum, multiplier, shift) + zero, INT8_MIN, INT8_MAX);
+    }
 }
 
 /* Output number `output` of some filters, from its sum. */

@@ -13,11 +13,11 @@ static union {
     int8_t bytes[{{ macro }}_ARENA_SIZE];
 } arena;
 
-void {{ name }}_run(const int8_t *input, int8_t *output)
+void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %})
 {
-{% if copied %}
-    memcpy(output, input, {{ macro }}_OUTPUT_SIZE);
-{% else %}
+{% for copy in first_copies %}
+    memcpy({{ copy.output }}, {{ copy.source }}, {{ copy.size }});
+{% endfor %}
 {% for layer in layers %}
 {% if not loop.first %}
 
@@ -28,14 +28,67 @@ void {{ name }}_run(const int8_t *input, int8_t *output)
 {% endfor %}
     NN_LAYER_DONE({{ layer.index }});
 {% endfor %}
-{% endif %}
+{% for copy in last_copies %}
+    memcpy({{ copy.output }}, {{ copy.source }}, {{ copy.size }});
+{% endfor %}
 }
+{% if several %}
+
+int8_t *{{ name }}_input(int number)
+{
+    switch (number) {
+{% for each in inputs[1:] %}
+    case {{ each.number }}:
+        return {{ each.place }};
+{% endfor %}
+    default:
+        return {{ input.place }};
+    }
+}
+{% else %}
 
 int8_t *{{ name }}_input(void)
 {
-    return {{ input_place }};
+    return {{ input.place }};
+}
+{% endif %}
+
+{% if streaming %}
+/* The streaming form: the state of its layers, and one step of each tensor. */
+static union {
+    int32_t words[({{ macro }}_STATE_SIZE + 3) / 4];
+    int8_t bytes[{{ macro }}_STATE_SIZE];
+} state;
+{% if streaming.counts %}
+static int32_t steps;
+{% endif %}
+
+void {{ name }}_reset(void)
+{
+{% if streaming.counts %}
+    steps = 0;
+{% endif %}
+{% for call in streaming.reset %}
+    {{ call }}
+{% endfor %}
 }
 
+void {{ name }}_step(const int8_t *sample, int8_t *output)
+{
+{% if streaming.counts %}
+    ++steps;
+{% endif %}
+{% for layer in streaming.layers %}
+{% for call in layer.calls %}
+    {{ call }}
+{% endfor %}
+{% endfor %}
+{% if streaming.output != "output" %}
+    memcpy(output, {{ streaming.output }}, {{ macro }}_OUTPUT_SIZE);
+{% endif %}
+}
+
+{% endif %}
 /* The nearest whole number, of two the even one. Written out, because -ffast-math drops tricks with large constants. */
 static int nearest(float value)
 {
@@ -49,8 +102,17 @@ static int nearest(float value)
     return rest < -0.5f || (odd && rest <= -0.5f) ? whole - 1 : whole;
 }
 
-void {{ name }}_quantize(const float *sample, int8_t *input)
+{% if several %}
+void {{ name }}_quantize(int number, const float *sample, int8_t *input)
 {
+    static const int32_t sizes[] = { {% for each in inputs %}{{ each.macro }}_SIZE{{ ", " if not loop.last }}{% endfor %} };
+    static const float scales[] = { {% for each in inputs %}{{ each.macro }}_SCALE{{ ", " if not loop.last }}{% endfor %} };
+    static const int8_t zeros[] = { {% for each in inputs %}{{ each.macro }}_ZERO_POINT{{ ", " if not loop.last }}{% endfor %} };
+    const int size = (int)sizes[number];
+{% else %}
+static void quantized(const float *sample, int8_t *input, int size)
+{
+{% endif %}
 {% if normalization %}
 {% for word, values in normalization.tables.items() %}
     static const double {{ word }}[{{ normalization.count }}] = {
@@ -61,7 +123,7 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
 {% endif %}
 
 {% endif %}
-    for (int i = 0; i < {{ macro }}_INPUT_SIZE; ++i) {
+    for (int i = 0; i < size; ++i) {
         /* volatile: each result is rounded to its type, also on x87, and no division becomes a multiplication. */
 {% if normalization %}
         volatile double normal = (double)sample[i] - offset[{{ normalization.place }}];
@@ -73,7 +135,7 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
 {% else %}
         volatile float value = sample[i];
 {% endif %}
-        volatile float step = {{ macro }}_INPUT_SCALE;
+        volatile float step = {{ "scales[number]" if several else macro ~ "_INPUT_SCALE" }};
         uint32_t bits;
 
         memcpy(&bits, &sample[i], sizeof bits);
@@ -83,7 +145,7 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
         quanta = quanta < 512.0f ? quanta : 512.0f;
         /* Not a number, as its bits say: comparisons may be optimized away. */
         const int missing = (bits & 0x7fffffffu) > 0x7f800000u;
-        const int q = (missing ? 0 : nearest(quanta)) + {{ macro }}_INPUT_ZERO_POINT;
+        const int q = (missing ? 0 : nearest(quanta)) + {{ "zeros[number]" if several else macro ~ "_INPUT_ZERO_POINT" }};
         input[i] = (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
 {% if normalization and normalization.place == "channel" %}
         channel = channel + 1 < {{ normalization.count }} ? channel + 1 : 0;
@@ -91,13 +153,38 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
     }
 }
 
+{% if several %}
+void {{ name }}_dequantize(int number, const int8_t *output, float *real)
+{
+    static const int32_t sizes[] = { {% for each in outputs %}{{ each.macro }}_SIZE{{ ", " if not loop.last }}{% endfor %} };
+    static const float scales[] = { {% for each in outputs %}{{ each.macro }}_SCALE{{ ", " if not loop.last }}{% endfor %} };
+    static const int8_t zeros[] = { {% for each in outputs %}{{ each.macro }}_ZERO_POINT{{ ", " if not loop.last }}{% endfor %} };
+
+    for (int i = 0; i < sizes[number]; ++i) {
+        real[i] = (float)(output[i] - zeros[number]) * scales[number];
+    }
+}
+{% else %}
+void {{ name }}_quantize(const float *sample, int8_t *input)
+{
+    quantized(sample, input, {{ macro }}_INPUT_SIZE);
+}
+
+{% if streaming %}
+void {{ name }}_prepare(const float *sample, int8_t *step)
+{
+    quantized(sample, step, {{ macro }}_STEP_SIZE);
+}
+
+{% endif %}
 void {{ name }}_dequantize(const int8_t *output, float *real)
 {
     for (int i = 0; i < {{ macro }}_OUTPUT_SIZE; ++i) {
         real[i] = (float)(output[i] - {{ macro }}_OUTPUT_ZERO_POINT) * {{ macro }}_OUTPUT_SCALE;
     }
 }
-{% if scores %}
+{% endif %}
+{% if kind == "classes" %}
 
 int {{ name }}_classify(const int8_t *output)
 {
@@ -109,6 +196,78 @@ int {{ name }}_classify(const int8_t *output)
         }
     }
     return best;
+}
+{% elif kind == "pixels" %}
+
+void {{ name }}_classify(const int8_t *output, uint8_t *classes)
+{
+    const int channels = {{ macro }}_OUTPUT_SIZE / {{ macro }}_POSITIONS;
+
+    for (int i = 0; i < {{ macro }}_POSITIONS; ++i) {
+        int best = 0;
+
+        for (int j = 1; j < channels; ++j) {
+            if (output[j] > output[best]) {
+                best = j;
+            }
+        }
+        classes[i] = (uint8_t)best;
+        output += channels;
+    }
+}
+{% elif kind == "labels" %}
+
+int {{ name }}_classify(const int8_t *output, uint8_t *present)
+{
+    int count = 0;
+
+    for (int i = 0; i < {{ macro }}_OUTPUT_SIZE; ++i) {
+        present[i] = (uint8_t)(output[i] > {{ macro }}_OUTPUT_ZERO_POINT);
+        count += present[i];
+    }
+    return count;
+}
+{% elif kind == "values" %}
+
+void {{ name }}_predict(const int8_t *output, float *values)
+{
+{% for word, numbers in values.items() %}
+    static const float {{ word }}[{{ macro }}_OUTPUT_SIZE] = {
+{{ numbers }}    };
+{% endfor %}
+
+    for (int i = 0; i < {{ macro }}_OUTPUT_SIZE; ++i) {
+        /* volatile: each result is rounded to float, also where a core multiplies and adds in one step. */
+        volatile float value = (float)(output[i] - {{ macro }}_OUTPUT_ZERO_POINT);
+
+        value = value * {{ macro }}_OUTPUT_SCALE;
+        value = value * scale[i];
+        values[i] = value + offset[i];
+    }
+}
+{% elif kind == "normal" %}
+
+float {{ name }}_score(const int8_t *input, const int8_t *output)
+{
+    const double a = (double){{ macro }}_INPUT_SCALE, b = (double){{ macro }}_OUTPUT_SCALE;
+    int64_t inputs = 0, both = 0, outputs = 0;
+
+    for (int i = 0; i < {{ macro }}_INPUT_SIZE; ++i) {
+        const int32_t x = input[{{ place }}] - {{ macro }}_INPUT_ZERO_POINT;
+        const int32_t y = output[i] - {{ macro }}_OUTPUT_ZERO_POINT;
+
+        inputs += x * x;
+        both += x * y;
+        outputs += y * y;
+    }
+    /* volatile: each result is rounded to double, also where a core multiplies and adds in one step. */
+    volatile double total = a * a * (double)inputs;
+    volatile double part = 2.0 * a * b * (double)both;
+
+    total = total - part;
+    part = b * b * (double)outputs;
+    total = total + part;
+    return (float)((total > 0.0 ? total : 0.0) / {{ macro }}_INPUT_SIZE);
 }
 {% endif %}
 {% if labels %}

@@ -10,16 +10,25 @@
 extern "C" {
 #endif
 
-/* Input: {{ input.shape }}{{ ", channels last" if input.channels_last else "" }}. normalized sample = (q - zero point) * scale */
-#define {{ macro }}_INPUT_SIZE {{ input.size }}
-#define {{ macro }}_INPUT_SCALE {{ input.scale }}
-#define {{ macro }}_INPUT_ZERO_POINT ({{ input.zero_point }})
+{% for each in inputs %}
+/* Input{{ " %d, %s" % (each.number, each.name) if inputs | length > 1 }}: {{ each.shape }}{{ ", channels last" if each.channels_last else "" }}. normalized sample = (q - zero point) * scale */
+#define {{ each.macro }}_SIZE {{ each.size }}
+#define {{ each.macro }}_SCALE {{ each.scale }}
+#define {{ each.macro }}_ZERO_POINT ({{ each.zero_point }})
 
-/* Output: {{ output.shape }}{{ ", channels last" if output.channels_last else "" }}. real = (q - zero point) * scale */
-#define {{ macro }}_OUTPUT_SIZE {{ output.size }}
-#define {{ macro }}_OUTPUT_SCALE {{ output.scale }}
-#define {{ macro }}_OUTPUT_ZERO_POINT ({{ output.zero_point }})
+{% endfor %}
+{% for each in outputs %}
+/* Output{{ " %d, %s" % (each.number, each.name) if outputs | length > 1 }}: {{ each.shape }}{{ ", channels last" if each.channels_last else "" }}. real = (q - zero point) * scale */
+#define {{ each.macro }}_SIZE {{ each.size }}
+#define {{ each.macro }}_SCALE {{ each.scale }}
+#define {{ each.macro }}_ZERO_POINT ({{ each.zero_point }})
 
+{% endfor %}
+{% if lengths %}
+/* Steps of a sample. */
+#define {{ macro }}_STEPS {{ steps }}
+
+{% endif %}
 /* Bytes of static memory; nothing is allocated. */
 #define {{ macro }}_ARENA_SIZE {{ arena_size }}
 
@@ -27,6 +36,27 @@ extern "C" {
 {% for line in normalization %}
  * {{ line }}
 {% endfor %}
+{% if several %}
+ * {{ name }}_quantize: one sample of input `number`, real numbers, as the network's input. What is not a number becomes the zero point.
+ */
+void {{ name }}_quantize(int number, const float *sample, int8_t *input);
+
+/*
+ * One inference. Inputs may be those of {{ name }}_input(number), which are overwritten then, or buffers of yours, which are only
+ * read. The outputs are yours, none may overlap another buffer; later layers may read them. Not reentrant: all calls share the arena.
+{% if lengths %}
+ * `length`: how many steps of the input are valid, 1 to {{ macro }}_STEPS. What follows them is read as padding: zeros
+ * before the quantization.
+{% endif %}
+ */
+void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
+
+/* Output `number` as real numbers. */
+void {{ name }}_dequantize(int number, const int8_t *output, float *real);
+
+/* A place for input `number` inside the arena, so that it costs no memory of its own. */
+int8_t *{{ name }}_input(int number);
+{% else %}
  * {{ name }}_quantize: one sample, {{ macro }}_INPUT_SIZE real numbers, as the network's input. What is not a number becomes the zero point.
  */
 void {{ name }}_quantize(const float *sample, int8_t *input);
@@ -34,25 +64,73 @@ void {{ name }}_quantize(const float *sample, int8_t *input);
 /*
  * One inference. `input` may be {{ name }}_input(), which is overwritten then, or a buffer of yours, which is only
  * read. `output` is yours. Not reentrant: all calls share the arena.
+{% if lengths %}
+ * `length`: how many steps of the input are valid, 1 to {{ macro }}_STEPS. What follows them is read as padding: zeros
+ * before the quantization.
+{% endif %}
  */
-void {{ name }}_run(const int8_t *input, int8_t *output);
+void {{ name }}_run(const int8_t *input, {{ "int32_t length, " if lengths }}int8_t *output);
 
 /* The outputs as real numbers, {{ macro }}_OUTPUT_SIZE of each. */
 void {{ name }}_dequantize(const int8_t *output, float *real);
-{% if scores %}
+{% if kind == "classes" %}
 
 /* The index of the largest output, the first of equal ones. */
 int {{ name }}_classify(const int8_t *output);
+{% elif kind == "pixels" %}
+
+/* The class of each position, row after row: the index of its largest output, the first of equal ones. */
+#define {{ macro }}_POSITIONS {{ positions }}
+void {{ name }}_classify(const int8_t *output, uint8_t *classes);
+{% elif kind == "labels" %}
+
+/* 1 for each label that holds, 0 for each other one; returns how many hold. `present` has {{ macro }}_OUTPUT_SIZE elements. */
+int {{ name }}_classify(const int8_t *output, uint8_t *present);
+{% elif kind == "values" %}
+
+/* The predicted values in the units of the training data, {{ macro }}_OUTPUT_SIZE of them. */
+void {{ name }}_predict(const int8_t *output, float *values);
+{% elif kind == "normal" %}
+
+/*
+ * How unusual a sample is: the mean squared difference of the normalized sample and the network's output for it. `input` is what
+ * {{ name }}_run got, in a buffer of yours: {{ name }}_input() is overwritten by then.
+{% if threshold %}
+ * Scores above {{ macro }}_THRESHOLD are anomalies: few of the normal validation samples had one.
+{% endif %}
+ */
+{% if threshold %}
+#define {{ macro }}_THRESHOLD {{ threshold }}
+{% endif %}
+float {{ name }}_score(const int8_t *input, const int8_t *output);
 {% endif %}
 {% if classes %}
 
-/* The names of the classes, in UTF-8, in the order of the outputs{{ "" if scores else "' channels" }}. */
+/* The names of the {{ kind if kind in ("values", "labels") else "classes" }}, in UTF-8, in the order of the outputs{{ "" if kind in ("classes", "labels", "values") else "' channels" }}. */
 #define {{ macro }}_LABEL_COUNT {{ classes | length }}
 extern const char *const {{ name }}_labels[{{ macro }}_LABEL_COUNT];
 {% endif %}
 
 /* A place for the input inside the arena ({{ macro }}_INPUT_SIZE bytes), so that it costs no memory of its own. */
 int8_t *{{ name }}_input(void);
+{% endif %}
+
+{% if streaming %}
+
+/*
+ * The streaming form, for steps as they come: call {{ name }}_reset() before the first one. After each step `output` is that of
+ * {{ name }}_run for a sequence of the steps so far{{ "" if lengths or not streaming.whole else "; it holds after the last step of a whole sample" }}. It shares nothing with the functions above:
+ * {{ macro }}_STATE_SIZE bytes of RAM of its own. A linker that drops unused functions leaves out the form that you do not call.
+ */
+#define {{ macro }}_STEP_SIZE {{ streaming.sample }}
+#define {{ macro }}_STATE_SIZE {{ streaming.state }}
+
+void {{ name }}_reset(void);
+void {{ name }}_step(const int8_t *sample, int8_t *output);
+
+/* One step, {{ macro }}_STEP_SIZE real numbers, as an input of {{ name }}_step. */
+void {{ name }}_prepare(const float *sample, int8_t *step);
+{% endif %}
 
 #ifdef __cplusplus
 }

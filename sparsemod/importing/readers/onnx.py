@@ -1,0 +1,50 @@
+"""ONNX files: float models, and int8 models as pairs of QuantizeLinear and DequantizeLinear.
+
+A DequantizeLinear of an activation is the int8 tensor that it reads. uint8 activations become int8 by subtracting 128 from values and
+zero points, which is exact. The batch axis is the first one; shapes computed in the file count it as 1.
+
+Source: ONNX operator specification.
+"""
+
+from sparsemod.errors import ToolsMissing
+from sparsemod.importing.float_network import ImportedNetwork
+from sparsemod.importing.integer import to_integer_network
+from sparsemod.importing.metadata import described
+from sparsemod.importing.reader import READERS, Imported, Reader
+from sparsemod.importing.readers import onnx_copies, onnx_rules  # noqa: F401  register the rules
+from sparsemod.importing.readers.onnx_file import OnnxFile
+from sparsemod.importing.simplify import simplified
+from sparsemod.importing.source import Source
+from sparsemod.layouts import Shape
+
+
+@READERS.register("onnx")
+class Onnx(Reader):
+    """ONNX, float or int8 as QuantizeLinear and DequantizeLinear pairs."""
+
+    suffixes = (".onnx",)
+
+    def read(self, source: Source, shape: Shape | None = None) -> Imported:
+        """See Reader."""
+        try:
+            import onnx
+        except ImportError:
+            raise ToolsMissing(
+                "reading .onnx needs the package onnx: pip install 'sparsemod[onnx]'"
+            ) from None
+        try:
+            model = onnx.ModelProto.FromString(source.content)
+        except Exception as error:  # noqa: BLE001  of protobuf
+            raise source.broken(f"{len(source.content):,} bytes that are no ONNX model ({error})") from None
+        if not model.graph.node:
+            raise source.broken("no operators")
+        steps = OnnxFile(model, source, shape).steps()
+        model_steps = simplified(steps)
+        name = source.name.rpartition(".")[0]
+        given = steps.shapes[steps.input]
+        if model_steps.quantized:
+            network = described(to_integer_network(model_steps, source.name), steps.metadata)
+            return Imported(name, "ONNX, int8", given, network=network, notes=model_steps.notes)
+        return Imported(
+            name, "ONNX, float", given, module=ImportedNetwork(model_steps).eval(), notes=model_steps.notes
+        )

@@ -1,0 +1,285 @@
+"""One ONNX file: its constants, its operators in order, and the values between them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.importing.builder import Builder
+from sparsemod.importing.source import MOST_ELEMENTS, MOST_OPERATORS, Source, checked_shape
+from sparsemod.importing.steps import Scale
+from sparsemod.layouts import Shape
+
+Array = NDArray[Any]
+
+
+class Quantized:
+    """A constant int8 tensor: integers and scales, one or one for each place along `axis`."""
+
+    def __init__(self, values: Array, scale: Array, axis: int) -> None:
+        self.values, self.scale, self.axis = values, scale, axis
+
+    @property
+    def real(self) -> Array:
+        """The real values."""
+        if self.scale.size == 1:
+            return np.asarray(self.values.astype(np.float32) * np.float32(self.scale.reshape(-1)[0]))
+        shape = [-1 if axis == self.axis else 1 for axis in range(self.values.ndim)]
+        return np.asarray(self.values.astype(np.float32) * self.scale.reshape(shape))
+
+
+class Numbers:
+    """An int8 tensor converted to whole numbers, plus `offset`: the index of a table."""
+
+    def __init__(self, source: str, offset: int) -> None:
+        self.source, self.offset = source, offset
+
+
+Rule = Callable[["Call"], Any]
+RULES: dict[str, Rule] = {}
+"""Rules by the operator's type: a rule returns the value of the output, or a list of the values of all outputs."""
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rule for operators of these types."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+class OnnxFile:
+    """Translation of one file. `values`: the file's name -> a tensor's name, or a constant."""
+
+    def __init__(self, model: Any, source: Source, shape: Shape | None) -> None:
+        self.model, self.source, self.shape = model, source, shape
+        self.builder = Builder(source)
+        self.values: dict[str, Any] = {"": None}
+        self.opset = max(
+            [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")] or [1]
+        )
+        self.unsigned: set[str] = set()  # uint8 activations, shifted to int8
+
+    def steps(self) -> Any:
+        """Translate the file."""
+        graph = self.model.graph
+        if len(graph.node) > MOST_OPERATORS:
+            raise self.source.broken(f"{len(graph.node):,} operators, at most {MOST_OPERATORS:,}")
+        elements = 0
+        for tensor in graph.initializer:
+            self.values[tensor.name] = self.constant(tensor)
+            elements += self.values[tensor.name].size
+            if elements > MOST_ELEMENTS:
+                raise self.source.broken(f"more than {MOST_ELEMENTS:,} constants")
+        given = self._input(graph)
+        for node in self._ordered(graph, given):
+            self._translate(node)
+        outputs = [self.values.get(output.name) for output in graph.output]
+        if self.builder.refused:
+            return self.builder.finish(given, given)
+        if len(outputs) != 1 or not isinstance(outputs[0], str):
+            raise self.source.broken(f"{len(outputs)} outputs, instead of one that depends on the input")
+        metadata = {entry.key: entry.value for entry in self.model.metadata_props}
+        return self.builder.finish(given, outputs[0], metadata)
+
+    def _input(self, graph: Any) -> str:
+        inputs = [value for value in graph.input if value.name not in self.values]
+        if len(inputs) != 1:
+            names = [value.name for value in inputs]
+            raise Unsupported(
+                f"{len(inputs)} inputs",
+                ", ".join(names) or "input",
+                self.source.by,
+                hint="a model of one input is needed",
+            )
+        name, kind = inputs[0].name, inputs[0].type.tensor_type
+        sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in kind.shape.dim]
+        shape = self.shape or tuple(sizes[1:])
+        if not shape or min(shape) < 1:
+            raise InvalidInput(
+                "input shape",
+                tuple(sizes),
+                "sizes of one sample: state them with --shape, such as 1,28,28",
+                self.source.name,
+            )
+        self.builder.input(name, checked_shape(shape, self.source, "the input"))
+        self.values[name] = name
+        return str(name)
+
+    def _ordered(self, graph: Any, given: str) -> list[Any]:
+        """Return the operators in an order in which they can run. Raises InvalidInput for a cycle or a missing tensor."""
+        known = {*self.values, given}
+        waiting, ordered = list(graph.node), []
+        while waiting:
+            ready = [node for node in waiting if all(name in known for name in node.input)]
+            if not ready:
+                node = waiting[0]
+                missing = [name for name in node.input if name not in known]
+                computed = {name for other in waiting for name in other.output}
+                cause = "a cycle of operators" if missing[0] in computed else "no operator computes it"
+                raise self.source.broken(
+                    f"it reads {missing[0]!r}: {cause}", node.name or node.output[0], node.op_type
+                )
+            taken = {id(node) for node in ready}
+            for node in ready:
+                known.update(node.output)
+            ordered += ready
+            waiting = [node for node in waiting if id(node) not in taken]
+        return ordered
+
+    def constant(self, tensor: Any) -> Array:
+        """Return a constant of the file. Raises InvalidInput for one that is too large or incomplete."""
+        from onnx import TensorProto, numpy_helper
+
+        shape = checked_shape(tensor.dims, self.source, f"constant {tensor.name!r}")
+        if tensor.data_location == TensorProto.EXTERNAL:
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            content = self.source.beside(entries.get("location", ""))
+            start = int(entries.get("offset", 0))
+            length = int(entries.get("length", len(content) - start))
+            if not 0 <= start <= start + length <= len(content):
+                raise self.source.broken(f"bytes {start} to {start + length} of {entries.get('location')!r}")
+            tensor = _inside(tensor, content[start : start + length])
+        try:
+            array: Array = numpy_helper.to_array(tensor)
+        except Exception as error:  # noqa: BLE001  of onnx, for any content
+            raise self.source.broken(f"constant {tensor.name!r}: {error}") from None
+        if array.shape != shape:
+            raise self.source.broken(f"constant {tensor.name!r} has shape {array.shape}, not {shape}")
+        return array
+
+    def _translate(self, node: Any) -> None:
+        builder = self.builder
+        builder.title, builder.operator = (
+            node.name or (node.output[0] if node.output else node.op_type),
+            node.op_type,
+        )
+        inputs = [self.values.get(name, _LOST) for name in node.input]
+        if any(value is _LOST for value in inputs):
+            # A step before it is not supported; this one is checked as far as its name.
+            if node.op_type not in RULES:
+                builder.refuse(builder.unsupported())
+            return
+        try:
+            if node.domain not in ("", "ai.onnx"):
+                raise builder.unsupported(operator=f"{node.domain}.{node.op_type}")
+            translate = RULES.get(node.op_type)
+            if translate is None:
+                raise builder.unsupported()
+            results = translate(Call(self, node, inputs))
+        except Unsupported as error:
+            builder.refuse(error)
+            return
+        made = [
+            np.asarray(one)
+            if isinstance(one, np.generic)
+            else one  # numpy gives scalars for arrays without axes
+            for one in (results if isinstance(results, list) else [results])
+        ]
+        self.values.update(zip(node.output, made, strict=False))
+
+
+_LOST = object()
+
+
+def _inside(tensor: Any, content: bytes) -> Any:
+    from onnx import TensorProto
+
+    whole = TensorProto()
+    whole.CopyFrom(tensor)
+    whole.ClearField("external_data")
+    whole.data_location = TensorProto.DEFAULT
+    whole.raw_data = content
+    return whole
+
+
+class Call:
+    """One operator with the values of its inputs."""
+
+    def __init__(self, file: OnnxFile, node: Any, inputs: list[Any]) -> None:
+        self.file, self.node, self.inputs, self.builder = file, node, inputs, file.builder
+        self.output = str(node.output[0]) if node.output else ""
+        self._attributes = {attribute.name: attribute for attribute in node.attribute}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an attribute."""
+        from onnx import helper
+
+        if name not in self._attributes:
+            return default
+        value = helper.get_attribute_value(self._attributes[name])
+        return value.decode() if isinstance(value, bytes) else value
+
+    def given(self, place: int) -> Any:
+        """Return the value of an input; None when it is absent."""
+        return self.inputs[place] if place < len(self.inputs) else None
+
+    def tensor(self, place: int = 0) -> str:
+        """Return the name of an input that depends on the model's input. Raises Unsupported for another one."""
+        value = self.given(place)
+        if not isinstance(value, str):
+            raise self.builder.unsupported(f"its input {place} must depend on the model's input")
+        return value
+
+    def shape(self, place: int = 0) -> Shape:
+        """Return the shape of such an input, without the batch axis."""
+        return self.builder.shapes[self.tensor(place)]
+
+    def constant(self, place: int, default: Any = None) -> Any:
+        """Return an input as a real constant. Raises Unsupported for one that depends on the model's input."""
+        value = self.given(place)
+        if value is None:
+            return default
+        if isinstance(value, Quantized):
+            return value.real
+        if not isinstance(value, np.ndarray):
+            raise self.builder.unsupported(f"its input {place} must be a constant")
+        return value
+
+    def integers(self, place: int, name: str = "", default: Any = None) -> list[int] | None:
+        """Return whole numbers of an input, or of the attribute `name` of earlier versions."""
+        if self.given(place) is not None:
+            return [int(n) for n in self.constant(place).reshape(-1)]
+        value = self.get(name) if name else None
+        return default if value is None else [int(n) for n in np.atleast_1d(value)]
+
+    def axis(self, value: int, rank: int | None = None) -> int:
+        """Convert an axis of the file to an axis of a sample. Raises Unsupported for the batch axis."""
+        rank = len(self.shape()) + 1 if rank is None else rank
+        axis = int(value) + rank if value < 0 else int(value)
+        if not 1 <= axis < rank:
+            raise self.builder.unsupported(f"axis {value}: the batch axis stays")
+        return axis - 1
+
+    def emit(self, kind: str, inputs: tuple[str, ...], **attributes: Any) -> str:
+        """Add a step that computes this call's output."""
+        return self.builder.emit(kind, inputs, self.output, attributes)
+
+    def view(self, operator: str, x: str | None = None, output: str = "", **arguments: Any) -> str:
+        """Add a copy of elements."""
+        source = x or self.tensor()
+        made = self.builder.emit(
+            "view", (source,), output or self.output, {"operator": operator, "arguments": arguments}
+        )
+        if source in self.builder.scales:
+            self.builder.scales[made] = self.builder.scales[source]
+        if source in self.file.unsigned:
+            self.file.unsigned.add(made)
+        return made
+
+    def scale(self, scale: Any, zero_point: Any) -> tuple[Scale, bool]:
+        """Return the scale of an activation, and whether it is uint8."""
+        if scale.size != 1:
+            raise self.builder.unsupported("an activation with several scales")
+        unsigned = zero_point is None or zero_point.dtype == np.uint8
+        if zero_point is not None and zero_point.dtype not in (np.int8, np.uint8):
+            raise self.builder.unsupported(f"{zero_point.dtype} values; int8 or uint8")
+        value = float(np.float32(scale.reshape(-1)[0]))
+        if not 0 < value < float("inf"):
+            raise self.builder.broken(f"scale {value}")
+        point = 0 if zero_point is None else int(zero_point.reshape(-1)[0])
+        return Scale(value, point - 128 if unsigned else point), unsigned

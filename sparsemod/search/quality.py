@@ -1,0 +1,36 @@
+"""The task's metric as the search models it: a share of its range, which the Gaussian process sees as an error."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsemod.objectives import Objectives
+from sparsemod.units import METRICS
+
+Floats = npt.NDArray[np.float64]
+
+_BEYOND = 2.0
+"""Range of a metric without an upper limit: this multiple of its reference value. Worse values count like the end."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The metric `name` that is known only after training, with values from 0 to `most`."""
+
+    name: str
+    most: float
+
+    @classmethod
+    def of(cls, name: str, objectives: Objectives) -> "Quality":
+        """Return the metric with its range: up to 1 for a fraction, else up to twice its reference value or budget."""
+        limit = objectives.reference.get(name, objectives.budgets.get(name, 1.0))
+        return cls(name, 1.0 if METRICS[name].bounded else _BEYOND * limit)
+
+    def share(self, values: npt.ArrayLike) -> Floats:
+        """Return values of the metric as shares of its range."""
+        return np.asarray(values, np.float64) / self.most
+
+    def value(self, shares: npt.ArrayLike) -> Floats:
+        """Return the inverse of `share`."""
+        return np.asarray(shares, np.float64) * self.most

@@ -1,0 +1,1 @@
+"""Study files, studies that several processes share, and lottery experiments."""
