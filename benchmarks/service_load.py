@@ -33,7 +33,10 @@ from typing import Any
 import sqlalchemy as sa
 
 HERE = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(HERE), str(HERE / "tests")]
+CODE = "SPARSEMOD_LOAD_CODE"
+"""Environment variable with the checkout whose store fills the database."""
+
+sys.path[:0] = [os.environ.get(CODE, str(HERE)), str(HERE / "tests")]
 
 SPEC: dict[str, Any] = {
     "dataset": {"name": "digits"},
@@ -249,7 +252,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--separate", action="store_true", help="claim, points and finish as three requests")
     parser.add_argument("--baseline", type=Path, help="a checkout whose server runs the same load first")
+    parser.add_argument("--fill", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.fill:
+        fill(arguments.fill[0], int(arguments.fill[1]), int(arguments.fill[2]))
+        return
     model = next(
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
@@ -266,7 +273,9 @@ def main() -> None:
                 combined = code == HERE and not arguments.separate
                 with databases(kind) as empty:
                     url = empty()
-                    fill(url, trials, int((arguments.seconds + 4) * 1200))
+                    queued = str(int((arguments.seconds + 4) * 1000))
+                    words = [sys.executable, __file__, "--fill", url, str(trials), queued]
+                    subprocess.run(words, check=True, env={**os.environ, CODE: str(code.resolve())})
                     found = load_of(code.resolve(), url, arguments, combined)
                 label = kind if code == HERE else f"{kind}, before"
                 ratio = f"{found.rate / before.rate:.1f}" if before is not None else ""

@@ -279,9 +279,8 @@ def test_every_variable_changes_its_own_setting(monkeypatch: pytest.MonkeyPatch)
             patch.setenv(variable, default)
             assert Settings().model_dump() == before, f"{variable}: its default is not {default!r}"
             number = re.fullmatch(r"[\d.]+", default)
-            patch.setenv(
-                variable, str(type(before_value(before, default))(float(default) + 1)) if number else "other"
-            )
+            other = str(type(before_value(before, default))(float(default) + 1)) if number else "other"
+            patch.setenv(variable, {"false": "true", "true": "false"}.get(default.lower(), other))
             after = Settings().model_dump()
         changed = [name for name in before if after[name] != before[name]]
         assert len(changed) == 1, f"{variable} changes {changed}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -38,7 +39,7 @@ class Monitoring(Base):
                 query = sa.select(column, sa.func.count()).where(*where).group_by(column)
                 return {str(name): count for name, count in connection.execute(query)}
 
-            def number(query: sa.Select[tuple[int]]) -> int:
+            def number(query: sa.Select[Any]) -> int:
                 return int(connection.execute(query).scalar() or 0)
 
             count = sa.select(sa.func.count())
