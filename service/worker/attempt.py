@@ -9,7 +9,6 @@ import contextlib
 import select
 import selectors
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -22,16 +21,21 @@ import structlog
 from service.client.backoff import Backoff
 from service.errors import NoSpace, ServerError
 from service.worker.attempt_settings import (
+    BATCH,
+    DRAIN_OUTPUT_SECONDS,
     FILES,
+    FORWARD_SECONDS,
     REFUSALS,
     RELEASED,
     RETRY_SECONDS,
     SERVER_ERRORS,
+    WATCH_SECONDS,
     WHOLE,
     AttemptSettings,
     Ending,
     Following,
     Server,
+    ended_early,
     environment_result,
     fault_result,
     files_by_digest,
@@ -49,18 +53,6 @@ if TYPE_CHECKING:
     from service.schemas.workers import Claim
 
 logger = structlog.get_logger("worker")
-
-FORWARD_SECONDS = 0.5
-"""Minimum seconds between two reports of curve points and log lines."""
-
-WATCH_SECONDS = 0.2
-"""Seconds between two checks of a child's time and memory."""
-
-BATCH = 2000
-"""Maximum number of curve points, and of log lines, in one request."""
-
-DRAIN_OUTPUT_SECONDS = 1.0
-"""Time limit for reading the remaining output of a child that has ended."""
 
 
 class Attempt:
@@ -269,12 +261,7 @@ class Attempt:
         """Return the failure of a child that ended without a result."""
         code = child.wait()
         self._drain(child)
-        hint = ""
-        if code == -signal.SIGKILL:
-            hint = f"; not by this worker, so perhaps by the kernel because memory ran out (it last used {show_bytes(self._peak)})"
-        return fault_result(
-            f"the trial's process {child.ending()} in stage {self._stage!r}{hint}", "\n".join(child.lines)
-        )
+        return ended_early(code, child.ending(), self._stage, self._peak, child.lines)
 
     # ---- the server
 

@@ -1,5 +1,7 @@
 """What an attempt needs: its settings, its server, its endings, and failures as reports."""
 
+import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +11,18 @@ from service.schemas.trials import LogLine
 from sparsemod.files import digest_of
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS
+
+FORWARD_SECONDS = 0.5
+"""Minimum seconds between two reports of curve points and log lines."""
+
+WATCH_SECONDS = 0.2
+"""Seconds between two checks of a child's time and memory."""
+
+BATCH = 2000
+"""Maximum number of curve points, and of log lines, in one request."""
+
+DRAIN_OUTPUT_SECONDS = 1.0
+"""Time limit for reading the remaining output of a child that has ended."""
 
 SERVER_ERRORS = 8
 """Repetitions of a request after server errors, which may be temporary or caused by the request."""
@@ -74,6 +88,14 @@ def fault_result(message: str, detail: str = "") -> TrialResult:
     return TrialResult(
         state=TrialState.FAILED, failure=Failure(kind=FailureKind.FAULT, message=message, detail=detail)
     )
+
+
+def ended_early(code: int, ending: str, stage: str, peak: int, lines: Iterable[str]) -> TrialResult:
+    """Return the failure of a child that ended with `code` and without a result; it last used `peak` bytes."""
+    hint = ""
+    if code == -signal.SIGKILL:
+        hint = f"; not by this worker, so perhaps by the kernel because memory ran out (it last used {show_bytes(peak)})"
+    return fault_result(f"the trial's process {ending} in stage {stage!r}{hint}", "\n".join(lines))
 
 
 def environment_result(message: str, detail: str) -> TrialResult:

@@ -24,7 +24,7 @@ from sparsemod.quantization.arithmetic import (
 from sparsemod.quantization.files import pack, unpack
 from sparsemod.quantization.interpreter import run
 from sparsemod.quantization.layers import LAYERS, Layer, Weighted, layer_fields
-from sparsemod.quantization.network import Evaluation, LayerInfo, best, checked_lengths, sized
+from sparsemod.quantization.network import Evaluation, LayerInfo, best, by_name, checked_lengths, sized
 from sparsemod.quantization.raw_samples import InputNormalization
 from sparsemod.quantization.tensor import TensorInfo
 
@@ -185,7 +185,7 @@ class IntegerNetwork(Evaluation):
     def quantize_named(self, samples: Mapping[str, Any]) -> dict[str, Int8]:
         """Quantize float samples (N, *input shape) of every input, by name, to int8."""
         quantized = {}
-        for name, values in _named(samples, self.inputs).items():
+        for name, values in by_name(samples, self.inputs).items():
             info = self.tensors[name]
             quantized[name] = quantize_values(sized(values, info.shape), info.scale, info.zero_point)
         return quantized
@@ -194,7 +194,7 @@ class IntegerNetwork(Evaluation):
         """Compute int8 outputs (N, *output shape) by name from int8 inputs (N, *input shape) by name, in integer arithmetic alone.
 
         `lengths`: see `run`."""
-        given = _named(inputs, self.inputs)
+        given = by_name(inputs, self.inputs)
         for name, values in given.items():
             if values.dtype != np.int8:
                 raise InvalidInput(f"inputs.{name}", str(values.dtype), "int8; `quantize_named` takes floats")
@@ -383,13 +383,6 @@ class IntegerNetwork(Evaluation):
 
 
 _SEVERAL = ("other_inputs", "other_outputs", "output_names")
-
-
-def _named(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the arrays in the order of `names`. Raises InvalidInput for other names."""
-    if set(given) != set(names):
-        raise InvalidInput("inputs", sorted(given), f"exactly {', '.join(names)}")
-    return {name: np.asarray(given[name]) for name in names}
 
 
 def _described(tensor: TensorInfo) -> list[Any]:

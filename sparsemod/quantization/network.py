@@ -89,6 +89,13 @@ def sized(images: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     return array
 
 
+def by_name(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the arrays in the order of `names`. Raises InvalidInput for other names."""
+    if set(given) != set(names):
+        raise InvalidInput("inputs", sorted(given), f"exactly {', '.join(names)}")
+    return {name: np.asarray(given[name]) for name in names}
+
+
 def checked_lengths(count: int, steps: int, lengths: Any = None) -> NDArray[np.int64]:
     """Return the valid steps of `count` samples of `steps` steps as int64, all of them without `lengths`.
 
