@@ -90,7 +90,7 @@ def fault_result(message: str, detail: str = "") -> TrialResult:
     )
 
 
-def ended_early(code: int, ending: str, stage: str, peak: int, lines: Iterable[str]) -> TrialResult:
+def ended_early(code: int | None, ending: str, stage: str, peak: int, lines: Iterable[str]) -> TrialResult:
     """Return the failure of a child that ended with `code` and without a result; it last used `peak` bytes."""
     hint = ""
     if code == -signal.SIGKILL:
