@@ -175,7 +175,9 @@ def test_users_bring_their_own_dataset(tmp_path: Path, monkeypatch: pytest.Monke
     assert data.info.shape == (2,) and sum(data.sizes.values()) == 100
     with pytest.raises(UnknownName, match="only a registered dataset"):
         load(DatasetSpec(name="my_own_data:blobs"), imports=False)
-    with pytest.raises(InvalidInput, match=r"must return sparsemod\.data\.Arrays, not int"):
+    with pytest.raises(
+        InvalidInput, match=r"must return sparsemod\.data\.Arrays or a list of torch's data sets, not int"
+    ):
         load(DatasetSpec(name="my_own_data:nothing"))
 
 
@@ -192,7 +194,7 @@ def test_users_bring_their_own_dataset(tmp_path: Path, monkeypatch: pytest.Monke
         ),
         (
             "return np.zeros(3)",
-            r"dataset\.name = 'far:off': must return sparsemod\.data\.Arrays, not ndarray",
+            r"dataset\.name = 'far:off': must return sparsemod\.data\.Arrays or a list of torch's data sets, not ndarray",
         ),
     ],
 )
@@ -214,7 +216,7 @@ def test_errors_of_a_users_dataset_are_one_line(
     ("name", "message"),
     [
         ("os:path", "a function that returns"),
-        ("os:getcwd", "must return sparsemod.data.Arrays, not str; or a list"),
+        ("os:getcwd", "must return sparsemod.data.Arrays or a list of torch's data sets, not str"),
     ],
 )
 def test_objects_that_are_not_datasets_are_rejected(name: str, message: str) -> None:

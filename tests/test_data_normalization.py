@@ -5,8 +5,10 @@ import pytest
 
 from sparsemod.data.normalization import METHODS, fit
 
+SCALING = [name for name in METHODS if name != "none"]
 
-@pytest.mark.parametrize("method", METHODS)
+
+@pytest.mark.parametrize("method", SCALING)
 @pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16, np.int32])
 def test_a_constant_column_keeps_scale_1(method: str, kind: type) -> None:
     x = np.full((1_000, 2), 14.62).astype(kind)
@@ -16,7 +18,7 @@ def test_a_constant_column_keeps_scale_1(method: str, kind: type) -> None:
     assert np.all(found.apply(x)[:, 0] == 0)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SCALING)
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 def test_a_constant_channel_of_images_keeps_scale_1(method: str, kind: type) -> None:
     x = np.full((40, 2, 5, 5), 14.62, kind)
