@@ -10,7 +10,7 @@ export function Answers({ trial, spec }) {
   const measured = trial.measurements.find((/** @type {any} */ m) => m.metric === quality(spec) && m.split === "validation");
   const detail = measured?.detail ?? {};
   if (!detail.errors && !detail.outputs && !detail.scores) return null;
-  return html`<${Card} title="Answers on the validation data" note=${`${title(measured.metric)} ${show(measured.metric, measured.value)}`}>
+  return html`<${Card} title="Answers on the validation data" wide note=${`${title(measured.metric)} ${show(measured.metric, measured.value)}`}>
     ${detail.confusion && html`<${Confusion} detail=${detail} />`}
     ${detail.errors && !detail.confusion && html`<${Shares} detail=${detail} />`}
     ${detail.outputs?.map((/** @type {any} */ output) => html`<${Differences} key=${output.name} output=${output} />`)}
