@@ -282,7 +282,7 @@ class IntegerNetwork(Evaluation):
         Classes int64 (N,), or (N, H, W) of a map; labels uint8 (N, K), 1 where a label holds; values float32 (N, K) in
         the targets' units; scores float32 (N,). A network without `decoding` gives classes.
         """
-        return answers(self, inputs, outputs)
+        return answers(self.decoding, self.tensors[self.input], self.tensors[self.output], inputs, outputs)
 
     def predict(self, images: Any, lengths: Any = None) -> NDArray[np.int64]:
         """Return the class of each float image (N,): the index of the largest int8 output, the first of equal ones."""
