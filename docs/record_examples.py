@@ -21,7 +21,7 @@ from service.http.app import create_app
 from service.http.description import EXAMPLES
 from service.schemas.logins import Login, Me, Scope
 from service.settings import Settings
-from service.store import open_store
+from service.store import Store, open_store
 from service.store.tables import experiments
 from service.suggester.suggester import Suggester
 from sparsemod.data import load
@@ -170,6 +170,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         ask.until_there("/experiments/{experiment}/importance", **identity)
         ask.until_there("/experiments/{experiment}/trials/{index}/graph", **trial)
         exports(ask, trial)
+        study(ask, http, store, folder)
         models(ask, http)
         ask("POST", "/workers/{name}/drain", {"drain": True}, name="lab-1")
         ask(
@@ -208,6 +209,21 @@ def exports(ask: Recorder, trial: dict[str, Any]) -> None:
         time.sleep(0.2)
     ask("GET", "/experiments/{experiment}/exports", **trial)
     ask("POST", "/pareto/{experiment}/exports", body, **trial)
+
+
+def study(ask: Recorder, http: TestClient, store: Store, folder: Path) -> None:
+    """Run a small study to its end."""
+    source = {
+        "name": "study", "methods": ["magnitude"], "spacing": [{"type": "manual", "values": [0.5]}],
+        "epochs": 8, "retrain_epochs": 4,
+    }  # fmt: skip
+    spec = {**SPEC, "name": "pruning study", "source": source}
+    identity = http.post("/experiments", json={"spec": spec}).json()["id"]
+    suggester = Suggester(store, ahead=1)
+    while suggester.step() or work(ask, http, folder):
+        pass
+    suggester.close()
+    ask("GET", "/experiments/{experiment}/study", experiment=identity)
 
 
 def models(ask: Recorder, http: TestClient) -> None:

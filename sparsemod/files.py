@@ -164,6 +164,14 @@ def move(source: Path, target: Path) -> None:
     os.replace(source, target)
 
 
+def move_durably(source: Path, target: Path) -> None:
+    """Move a file as `move` does, and wait until its content and its new name are on disk. Raises OSError."""
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    move(source, target)
+    sync_folder(target.parent)
+
+
 def _write_all(file: IO[bytes], content: bytes) -> None:
     """Write `content` to an unbuffered file, which may take a part of it only."""
     while content:

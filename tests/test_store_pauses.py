@@ -51,7 +51,7 @@ def test_a_worker_without_the_family_burns_nothing_and_leaves_the_trial_to_other
     other = store.create_experiment(spec()).id
     fill(store, made, 1)
     fill(store, other, 1)
-    give_back(store, "poor", "network.family = 'own': known: cnn, cnn_rnn, mlp")
+    give_back(store, "poor", "network.family = 'own': known: cnn, mlp")
     claim = taken(store, "poor")
     assert claim.experiment == other, "another experiment is none of it"
     assert store.claim("poor") is None
@@ -59,11 +59,11 @@ def test_a_worker_without_the_family_burns_nothing_and_leaves_the_trial_to_other
     assert (pause.worker, pause.experiment, pause.reason) == (
         "poor",
         made,
-        "network.family = 'own': known: cnn, cnn_rnn, mlp",
+        "network.family = 'own': known: cnn, mlp",
     )
     [view] = [worker for worker in store.workers() if worker.name == "poor"]
     assert view.pauses == (pause,)
-    assert store.experiment(made).paused == "poor: network.family = 'own': known: cnn, cnn_rnn, mlp", (
+    assert store.experiment(made).paused == "poor: network.family = 'own': known: cnn, mlp", (
         "no other worker is there"
     )
     good = taken(store, "good")

@@ -13,8 +13,8 @@ BANDS = 32
 def machine(root: Path | None, samples: int = 2400, share: float = 0.15) -> Arrays:
     """Return spectra (samples, 32) in decibels, and 0 for a normal and 1 for an anomalous machine.
 
-    The speed differs between samples and moves the harmonics. A worn bearing adds a weak tone between them; a loose mount
-    changes their ratio. Both stay within the range of each band of normal machines.
+    The speed differs between samples and moves the harmonics. A worn bearing adds a weak tone between them; a loose
+    mount changes their ratio. Both stay within the range of each band of normal machines.
     """
     rng = np.random.default_rng(0)
     bands = np.arange(BANDS)

@@ -7,7 +7,6 @@ file is checked against its digest when it is written and again when it is resto
 
 import io
 import json
-import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from service.files.artifacts import ArtifactFiles
 from service.store import Store
 from service.store.tables import artifacts
 from sparsemod.errors import InvalidInput, SparsemodError
-from sparsemod.files import Hasher, NewFile, pieces_of, sync_folder
+from sparsemod.files import Hasher, NewFile, move_durably, pieces_of
 from sparsemod.version import __version__
 
 FORMAT = 1
@@ -66,10 +65,7 @@ def back_up(store: Store, files: ArtifactFiles, target: Path) -> dict[str, Any]:
             for digest in recorded:
                 _add_file(tar, files.path(digest), digest)
         written.chmod(0o600)
-        with written.open("rb") as finished:
-            os.fsync(finished.fileno())
-        written.rename(target)
-    sync_folder(target.parent)
+        move_durably(written, target)
     return manifest
 
 
@@ -190,7 +186,7 @@ def _place(tar: tarfile.TarFile, files: ArtifactFiles, digest: str) -> None:
             file.write(piece)
         file.sync()
         file.place()
-    sync_folder(path.parent)
+    move_durably(path.parent)
 
 
 def _load(connection: sa.Connection, table: sa.Table, tar: tarfile.TarFile) -> None:
