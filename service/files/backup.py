@@ -19,7 +19,7 @@ from service.files.artifacts import ArtifactFiles
 from service.store import Store
 from service.store.tables import artifacts
 from sparsemod.errors import InvalidInput, SparsemodError
-from sparsemod.files import Hasher, NewFile, move_durably, pieces_of
+from sparsemod.files import Hasher, NewFile, move_durably, pieces_of, sync_folder
 from sparsemod.version import __version__
 
 FORMAT = 1
@@ -186,7 +186,7 @@ def _place(tar: tarfile.TarFile, files: ArtifactFiles, digest: str) -> None:
             file.write(piece)
         file.sync()
         file.place()
-    move_durably(path.parent)
+    sync_folder(path.parent)
 
 
 def _load(connection: sa.Connection, table: sa.Table, tar: tarfile.TarFile) -> None:
