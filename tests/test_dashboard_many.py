@@ -61,7 +61,7 @@ def test_thousands_of_trials_are_drawn_and_can_be_picked(many: Processes) -> Non
         x, y = page.evaluate(POINT, index)
         page.mouse.move(x, y)
         page.mouse.click(x, y)
-        page.wait_for_function("/[?&]t=\\d+/.test(location.hash)")
+        page.wait_for_function("() => /[?&]t=\\d+/.test(location.hash)")
         picked = int(page.evaluate("/[?&]t=(\\d+)/.exec(location.hash)[1]"))
         near = page.evaluate(POINT, picked)
         if near is not None:  # another point may cover it; a point of the front is in no large series
@@ -80,5 +80,5 @@ def test_early_requests_are_used_once(many: Processes) -> None:
         page.evaluate("location.hash = '#/experiments/99'")
         page.get_by_role("heading", name="Experiment 99").wait_for()
         page.get_by_text("99").nth(1).wait_for()
-        page.wait_for_function("document.querySelector('.link-state').textContent === ''")
+        page.locator(".link-state:empty").wait_for(state="attached")
         assert watched.complaints == []

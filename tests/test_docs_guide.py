@@ -96,7 +96,7 @@ def fill_in_sequences(page: Any) -> None:
     assert family.locator("option:disabled").all_inner_texts() == [
         "cnn: not for waves", "folded: not for waves", "strided: not for waves", "zoo: not for waves",
     ]  # fmt: skip
-    assert family.input_value() == "mlp"  # the first that reads sequences, in the place of cnn
+    assert family.input_value() == "cnn1d"  # the first that reads sequences, in the place of cnn
     family.select_option("temporal")
     page.get_by_label("Samples").fill("240")
     page.get_by_label("Source").select_option("grid")

@@ -80,7 +80,9 @@ def test_every_registry_of_methods_is_on_a_page() -> None:
         )
         section = text.split(f"### `{family.path}`\n")[1].split("\n### ")[0]
         assert f"`{family.group}`" in section
-        for member in family.names():
+        # Other tests may register members of their own.
+        own = [name for name in family.names() if family.get(name).__module__.startswith("sparsemod.")]
+        for member in own:
             assert f"- `{member}`: {family.describe(member)}" in section
             assert issubclass(family.get(member), Plugin) and issubclass(
                 family.config_of(member), family.base

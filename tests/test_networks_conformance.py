@@ -15,9 +15,10 @@ NAMES = [name for name in FAMILIES.names() if FAMILIES.get(name).origin.__module
 COMPLETE = [
     name
     for name in NAMES
-    if all(p.default is not p.empty for p in FAMILIES.get(name).__signature__.parameters.values())
+    if getattr(FAMILIES.get(name).origin, "task", "classification") == "classification"
+    and all(p.default is not p.empty for p in FAMILIES.get(name).__signature__.parameters.values())
 ]
-"""The families that need no option: one that needs a file has tests of its own."""
+"""The families of classifiers that need no option: one that needs a file, or another task, has tests of its own."""
 
 
 def _readable(name: str, data: DataInfo) -> bool:

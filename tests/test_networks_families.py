@@ -153,6 +153,6 @@ def test_cnn_needs_images() -> None:
 
 
 def test_unknown_family() -> None:
-    with pytest.raises(UnknownName, match=r"network\.family = 'cmm': known: cnn"):
+    with pytest.raises(UnknownName, match=r"network\.family = 'cmm': known: autoencoder, cnn"):
         create_family("cmm")
     assert "cnn" in FAMILIES.names()

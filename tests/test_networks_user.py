@@ -112,7 +112,7 @@ def returning(result: Any) -> Any:
         (None, r"family 'odd' built a NoneType"),
         (
             nn.Sequential(nn.Flatten(), nn.Linear(64, 4)),
-            r"family 'odd': for 2 samples .* \(2, 4\), expected logits \(2, 10\)",
+            r"family 'odd': for 2 samples .* \(2, 4\), expected \(2, 10\)",
         ),
         (nn.Linear(3, 10), r"family 'odd': the network does not run on digits \(1, 8, 8\): RuntimeError"),
         (KeyError("width"), r"family 'odd' raised KeyError: 'width'"),

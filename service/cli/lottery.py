@@ -12,6 +12,12 @@ from service.cli.local import one_thread
 if TYPE_CHECKING:
     from sparsemod.studies.lottery_spec import LotterySpec
 
+TICKETS = ("imp", "osp")
+"""The methods that find tickets."""
+
+REINITIALIZED = "random"
+"""The control: the tickets' masks with fresh weights."""
+
 
 def lottery(
     method: Annotated[
@@ -66,9 +72,9 @@ def lottery(
     """
     from sparsemod.errors import InvalidInput
 
-    if method not in ("imp", "osp", "random"):
-        raise InvalidInput("method", method, "imp, osp or random")
-    if method == "random":
+    if method not in (*TICKETS, REINITIALIZED):
+        raise InvalidInput("method", method, f"{', '.join(TICKETS)} or {REINITIALIZED}")
+    if method == REINITIALIZED:
         _random(Path(preset), net, nets or 1, device, list_specs=list_specs)
         return
     from sparsemod.studies.lottery_spec import PRESETS, lottery_spec

@@ -25,6 +25,7 @@ class Autoencoder:
     option.
     """
 
+    task = "anomaly"
     checked = True  # the output shape needs no check by a forward pass
 
     def __init__(

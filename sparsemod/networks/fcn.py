@@ -27,6 +27,7 @@ class Fcn:
     Options: `max_blocks`, `min_filters`, `max_filters`, `batch_norm`. Raises InvalidInput, which names the option.
     """
 
+    task = "per-pixel"
     checked = True  # the output shape needs no check by a forward pass
     maps = True
 

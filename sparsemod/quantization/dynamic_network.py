@@ -23,12 +23,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsemod.errors import InvalidInput
+from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.graph import Graph, Operator
 from sparsemod.graph.execute import activate, run_float, step
 from sparsemod.graph.macs import operator_macs
 from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, WEIGHT_MAX
-from sparsemod.quantization.files import pack
+from sparsemod.quantization.files import pack, tuples, unpack
 from sparsemod.quantization.network import Evaluation, LayerInfo, sized
 
 FORMAT, VERSION = "sparsemod-dynamic-network", 1
@@ -169,6 +169,8 @@ class DynamicNetwork(Evaluation):
             ],
             "state": keys, "ranges": {name: list(bounds) for name, bounds in self.ranges.items()},
         }  # fmt: skip
+        if graph.layouts:
+            header["layouts"] = dict(graph.layouts)
         arrays: dict[str, NDArray[Any]] = {}
         for i, key in enumerate(keys):
             held = self.weights.get(key)
@@ -176,6 +178,43 @@ class DynamicNetwork(Evaluation):
             if held is not None:
                 arrays[f"{i}.scale"] = held[1].numpy()
         return pack(header, arrays)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "DynamicNetwork":
+        """Return the network whose `to_bytes` returned `data`. Raises InvalidInput for other data."""
+        header, arrays = unpack(data, FORMAT, VERSION)
+        try:
+            operators = tuple(
+                Operator(**{k: tuples(v) for k, v in entry.items()}) for entry in header["operators"]
+            )
+            tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+            state, weights = {}, {}
+            for i, key in enumerate(header["state"]):
+                held, scale = tensors[str(i)], tensors.get(f"{i}.scale")
+                state[key] = held
+                if scale is not None:
+                    weights[key] = (held, scale)
+                    state[key] = held.float() * scale.reshape(-1, *(1,) * (held.ndim - 1))
+            shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
+            ranges = {name: (float(low), float(high)) for name, (low, high) in header["ranges"].items()}
+            graph = Graph(
+                header["input"], header["output"], operators, shapes, state, dict(header.get("layouts", {}))
+            )
+            network = cls(graph, weights, ranges)
+            network.logits(np.zeros((1, *network.input_shape), np.float32))
+        except (
+            KeyError,
+            TypeError,
+            AttributeError,
+            ValueError,
+            IndexError,
+            RuntimeError,
+            Unsupported,
+        ) as error:
+            raise InvalidInput(
+                "network file", f"{type(error).__name__}: {error}", f"a complete {FORMAT} file"
+            ) from error
+        return network
 
 
 def _rounded(operator: Operator, weight: Tensor) -> tuple[Tensor, Tensor]:

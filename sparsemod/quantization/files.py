@@ -77,3 +77,10 @@ def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     info.compress_type = zipfile.ZIP_STORED
     info.external_attr = 0o644 << 16
     archive.writestr(info, content)
+
+
+def tuples(value: Any) -> Any:
+    """Return a value of JSON with tuples for lists."""
+    if isinstance(value, list):
+        return tuple(tuples(v) for v in value)
+    return {k: tuples(v) for k, v in value.items()} if isinstance(value, dict) else value

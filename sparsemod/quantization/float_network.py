@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.graph import Graph, Operator, run_float
 from sparsemod.graph.macs import operator_macs
-from sparsemod.quantization.files import pack, unpack
+from sparsemod.quantization.files import pack, tuples, unpack
 from sparsemod.quantization.network import Evaluation, LayerInfo, sized
 
 FORMAT, VERSION = "sparsemod-float-network", 1
@@ -86,7 +86,7 @@ class FloatNetwork(Evaluation):
         header, arrays = unpack(data, FORMAT, VERSION)
         try:
             operators = tuple(
-                Operator(**{k: _tuples(v) for k, v in entry.items()}) for entry in header["operators"]
+                Operator(**{k: tuples(v) for k, v in entry.items()}) for entry in header["operators"]
             )
             shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
             state = {key: torch.from_numpy(arrays[str(i)].copy()) for i, key in enumerate(header["state"])}
@@ -111,9 +111,3 @@ class FloatNetwork(Evaluation):
 def _keys(operator: Operator, graph: Graph) -> list[str]:
     references = [operator.weight, operator.bias, *operator.attributes.values()]
     return [key for key in references if isinstance(key, str) and key in graph.state]
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_tuples(v) for v in value)
-    return {k: _tuples(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -27,6 +27,10 @@ from sparsemod.units import ALIASES, CHOICES, METRICS
 
 router = APIRouter(tags=["service"])
 
+CLASSIFICATION = "classification"
+TARGETS = "targets"
+"""The option of a dataset that the spec's task sets."""
+
 
 @router.get("/catalogue", summary="List the names that a spec may use", responses=failures())
 def show_catalogue() -> Catalogue:
@@ -59,7 +63,8 @@ def _family(name: str) -> FamilyView:
         family = None  # one of its options is required
     for dataset in DATASETS.names() if family is not None else ():
         info = declared(dataset)
-        if info is None or family is None:
+        # The declared datasets have classes; a family for another task has no use for them.
+        if info is None or family is None or getattr(family, "task", CLASSIFICATION) != CLASSIFICATION:
             continue
         try:
             spaces[dataset] = tuple(_parameter(parameter) for parameter in family.space(info).parameters)
@@ -117,7 +122,7 @@ def _options(member: Any) -> tuple[OptionView, ...]:
             name=p.name, required=p.default is p.empty, default=None if p.default is p.empty else p.default
         )
         for p in parameters
-        if p.kind in kinds
+        if p.kind in kinds and p.name != TARGETS
     )
 
 

@@ -98,7 +98,8 @@ def _interpolate(graph: OnnxGraph, layer: Interpolate) -> str:
 def _factor(size: int, wanted: int) -> float:
     """Return the scale for ONNX, which rounds the number of outputs down: the next larger number where it would round to less."""
     factor = np.float32(wanted / size)
-    while int(np.floor(np.float32(size) * factor)) < wanted:
+    # Readers compute the product in float32 or in float64.
+    while min(np.floor(np.float32(size) * factor), np.floor(size * float(factor))) < wanted:
         factor = np.nextafter(factor, np.float32(np.inf))
     return float(factor)
 
