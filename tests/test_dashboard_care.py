@@ -112,7 +112,7 @@ def test_a_new_experiment_can_be_compared_at_once(watched: Watched, seeded: Seed
     page.get_by_label("empty #2").wait_for()
     made = seeded.store.create_experiment(spec(name="late", dataset={"name": "digits", "limit": 500})).id
     page.get_by_label(f"late #{made}").check()
-    page.get_by_text("the errors are on different data").wait_for()
+    page.get_by_text("the networks are tested on different data").wait_for()
     seeded.store.delete_experiment(made)
 
 

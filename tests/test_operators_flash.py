@@ -17,10 +17,12 @@ from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.targets import operator_model
 
 
-def _quantized(module: nn.Module, shape: tuple[int, ...]) -> tuple[Graph, IntegerNetwork]:
+def _quantized(
+    module: nn.Module, shape: tuple[int, ...], layout: str | None = None
+) -> tuple[Graph, IntegerNetwork]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        graph, x = deployed(capture(module.eval(), shape)), torch.randn(12, *shape)
+        graph, x = deployed(capture(module.eval(), shape, layout)), torch.randn(12, *shape)
     network = quantize(graph, x)
     assert isinstance(network, IntegerNetwork)
     return graph, network
@@ -29,7 +31,7 @@ def _quantized(module: nn.Module, shape: tuple[int, ...]) -> tuple[Graph, Intege
 @pytest.mark.parametrize("index", range(len(EXAMPLES)), ids=lambda i: f"{EXAMPLES[i].kind}-{i}")
 def test_predicted_constants_are_the_emitted_ones(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kind whose emitter has arrays needs a rule for their size; equal arrays of layers are stored once, so the prediction is a bound."""
-    graph, network = _quantized(EXAMPLES[index].module(), EXAMPLES[index].shape)
+    graph, network = _quantized(EXAMPLES[index].module(), EXAMPLES[index].shape, EXAMPLES[index].layout)
     dense = dict.fromkeys((o.name for o in graph.operators if o.traits.weighted), "dense")
     predicted = constants(graph, encodings=dense)
     assert generate(network, encodings=dense).data_bytes <= predicted
@@ -82,6 +84,10 @@ GROWN: dict[str, tuple[tuple[Callable[[], nn.Module], tuple[int, ...]], ...]] = 
 }
 
 
+SHARED = {"log_softmax": 1024}
+"""Bytes of a table that all layers of a kind share: of logarithms."""
+
+
 def test_every_kind_with_constants_is_linked() -> None:
     assert set(GROWN) == set(CONSTANTS.names())
 
@@ -98,5 +104,6 @@ def test_more_constants_take_the_predicted_flash(kind: str) -> None:
         emitted.append(constants(graph))
     grown = emitted[1] - emitted[0]
     assert grown > 100
-    # the structs and calls of further layers are predicted as their mean over networks
-    assert abs((predicted[1] - predicted[0]) - (linked[1] - linked[0])) <= 80 < grown
+    # The structs and calls of further layers are predicted as their mean over networks. The prediction is a bound: it
+    # counts a table that layers share for each of them.
+    assert abs((predicted[1] - predicted[0]) - (linked[1] - linked[0]) - SHARED.get(kind, 0)) <= 100 < grown

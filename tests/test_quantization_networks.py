@@ -75,5 +75,5 @@ def test_one_kind_of_file_is_not_read_as_another(digits):
 
 def test_unknown_schemes_are_refused(digits):
     module, x, _ = digits
-    with pytest.raises(UnknownName, match=r"quantization\.scheme = 'dynamic'.*none, static"):
-        quantize(module, x[:8], "dynamic")
+    with pytest.raises(UnknownName, match=r"quantization\.scheme = 'dynamite'.*none, static"):
+        quantize(module, x[:8], "dynamite")
