@@ -51,6 +51,7 @@ template <class T> struct checked {
 typedef checked<const int8_t> from_t;
 typedef checked<int8_t> to_t;
 inline void memcpy(to_t to, from_t from, size_t n) { std::memcpy(to.read(0, (long)n), from.read(0, (long)n), n); }
+inline void memmove(to_t to, from_t from, size_t n) { std::memmove(to.read(0, (long)n), from.read(0, (long)n), n); }
 inline void memcpy(void *to, from_t from, size_t n) { std::memcpy(to, from.read(0, (long)n), n); }
 inline void memcpy(to_t to, const void *from, size_t n) { std::memcpy(to.read(0, (long)n), from, n); }
 """

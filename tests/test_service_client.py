@@ -248,9 +248,9 @@ def test_every_exception_of_ours_has_a_status() -> None:
 
 PAGE_ONLY = {
     "GET /", "GET /docs", "GET /dashboard/{name}", "POST /login", "POST /logout", "GET /experiments/{experiment}/points",
-    "GET /stream", "GET /experiments/{experiment}/stream",
+    "GET /stream", "GET /experiments/{experiment}/stream", "GET /metrics",
 }  # fmt: skip
-"""Pages, cookies, columns for plots, and streams; programs ask for pages of trials, and for events."""
+"""Pages, cookies, columns for plots, streams, and figures for Prometheus; programs ask for pages of trials, and for events."""
 
 
 def test_every_route_has_a_method(client: Client, bridge: Bridge, tmp_path: Path) -> None:
@@ -258,6 +258,7 @@ def test_every_route_has_a_method(client: Client, bridge: Bridge, tmp_path: Path
     given = {
         "index": 0, "attempt": 1, "token": "t", "worker": "w", "spec": SPEC, "parameters": {}, "formats": ["c"], "content": b"x",
         "digest": "sha256:" + "0" * 64, "path": tmp_path / "x", "result": completed(),
+        "number": 1, "body": {}, "name": "m.onnx",
     }  # fmt: skip
     asked: set[str] = set()
     patterns = {rule: re.sub(r"\{\w+\}", "[^/]+", re.sub(r"\{\w+:path\}", ".+", rule)) for rule in RULES}

@@ -48,8 +48,11 @@ ELSEWHERE = {
     "GET /experiments/{experiment}/trials/{index}/graph": "test_dashboard_api_views.py",
     "GET /experiments/{experiment}/stream": "test_stream_events.py",
     "GET /stream": "test_stream_events.py",
+    "GET /models/{model}": "test_models_service.py",
+    "DELETE /models/{model}": "test_models_service.py",
+    "POST /models/{model}/experiments": "test_models_service.py",
 }
-"""Processes that load torch or Ax, and answers without end: what tests them instead."""
+"""Processes that load torch or Ax, answers without end, and uploaded models: what tests them instead."""
 
 WITHOUT_INPUT = {"GET /workers", "GET /catalogue", "GET /me", "GET /health", "GET /metrics", "POST /logout"}
 """Operations of which nothing can be given wrongly."""

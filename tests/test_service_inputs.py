@@ -67,7 +67,7 @@ def test_pages_take_any_query(http: TestClient) -> None:
         ("/claims", {"worker": "w", "bogus": 1}, "bogus", "unknown key"),
         ("/claims", [], "body", "dictionary"),
         ("/experiments/1/extend", {"rounds": {"r1": "1"}}, "rounds.r1", "valid integer"),
-        ("/experiments/1/extend", {"rounds": {"r4": 1}}, "rounds.r4", "r1, r2 or r3"),
+        ("/experiments/1/extend", {"rounds": {"r4": 1}}, "rounds.r4", "r1, r2, r3 or repeats"),
         ("/experiments/1/trials", {"parameters": {"dropout": None}}, "parameters.dropout", "valid number"),
         ("/experiments/1/trials", {"parameters": {}, "epochs": True}, "epochs", "valid integer"),
         (

@@ -16,6 +16,9 @@ SPEC = {
 }
 
 
+REPEATS = {"repeats": {"trials": 0, "confidence": 0.9, "seeds": 3}}
+
+
 def test_stored_rounds_become_the_source_search(database: str) -> None:
     with database_at(database, "0004") as connection:
         add_experiment(connection, 1, SPEC)
@@ -23,7 +26,7 @@ def test_stored_rounds_become_the_source_search(database: str) -> None:
     store = Store.open(database)
     found = store.experiment(1)
     assert found.spec.to_dict()["source"] == {
-        "name": "search", "version": 1, "rounds": SPEC["rounds"], "batch_size": 2, "acquisition": "ax", "max_draws": 70, "in_step": True,
+        "name": "search", "version": 1, "rounds": SPEC["rounds"] | REPEATS, "batch_size": 2, "acquisition": "ax", "max_draws": 70, "in_step": True,
         "stop": None,
     }  # fmt: skip
     assert found.spec.seed == 4

@@ -13,6 +13,7 @@ from service.schemas.dashboard import (
     FrontMemberView,
     Importance,
     RepetitionsView,
+    StudyView,
     Timeline,
     TrialGraph,
 )
@@ -59,6 +60,10 @@ class ViewCalls:
     def repetitions(self, experiment: int) -> list[RepetitionsView]:
         """The candidates that were completed more than once: mean and spread of what they measured."""
         return list(self._pages(Page[RepetitionsView], f"/experiments/{experiment}/repetitions", {}))
+
+    def study(self, experiment: int) -> StudyView:
+        """Return the curves, the damage and the prunability of a study."""
+        return self._ask(StudyView, "GET", f"/experiments/{experiment}/study")
 
     def membership(self, experiment: int) -> list[FrontMemberView]:
         """The candidates that may be on the front, with means over their trials and their probabilities."""

@@ -53,6 +53,11 @@ class Family:
         """The name of the family's operators and inheritance in a search; generic ones have no such name."""
         return str(getattr(self.implementation, "morphism_set", self.name))
 
+    @property
+    def task(self) -> str:
+        """The name of the task that the family's networks are for."""
+        return str(getattr(self.implementation, "task", "classification"))
+
     def space(self, data: DataInfo) -> Space:
         """Return the space of the architecture's parameters for these data.
 

@@ -64,7 +64,7 @@ def _family(name: str) -> FamilyView:
     for dataset in DATASETS.names() if family is not None else ():
         info = declared(dataset)
         # The declared datasets have classes; a family for another task has no use for them.
-        if info is None or family is None or getattr(family, "task", CLASSIFICATION) != CLASSIFICATION:
+        if info is None or family is None or family.task != CLASSIFICATION:
             continue
         try:
             spaces[dataset] = tuple(_parameter(parameter) for parameter in family.space(info).parameters)
