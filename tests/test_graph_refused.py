@@ -73,7 +73,7 @@ def test_an_input_of_another_rank_is_refused(module: nn.Module, operator: str) -
 class Functional(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.act = conv(), nn.GroupNorm(1, 3)
+        self.conv, self.act = conv(), nn.AdaptiveMaxPool2d(5)
         self.first = int(self.forward.__code__.co_firstlineno)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,11 +94,11 @@ def test_every_unsupported_operator_is_named_at_once() -> None:
         return f"test_graph_refused.py, line {line + offset}"
 
     assert found == [
-        ("cumsum", "forward", at(1)), ("group_norm", "act", ""), ("cumsum", "forward", at(3)),
+        ("cumsum", "forward", at(1)), ("adaptive_max_pool2d", "act", ""), ("cumsum", "forward", at(3)),
         ("cummax", "forward", at(3)),
     ]  # fmt: skip
     assert "'cumsum' at layer 'forward', test_graph_refused.py, line" in str(error)
-    assert all(f"'{name}'" in str(error) for name in ("group_norm", "cumsum", "cummax"))
+    assert all(f"'{name}'" in str(error) for name in ("adaptive_max_pool2d", "cumsum", "cummax"))
 
 
 def _length(x: Tensor) -> Tensor:
@@ -145,12 +145,27 @@ def test_the_places_of_the_largest_values_are_refused() -> None:
 
 def test_an_operator_without_a_batch_axis_hides_no_other() -> None:
     def moved(m: nn.ModuleList, x: Tensor) -> Tensor:
-        return functional.relu(x.transpose(0, 1)).transpose(0, 1).cumsum(1)
+        return functional.relu(x.transpose(0, 1)).sum(1).cumsum(1)
 
     with pytest.raises(Unsupported) as caught:
         capture(Function(moved), (2, 8, 8))
     names = [one.operator for one in (caught.value, *caught.value.others)]
-    assert names[0] == "transpose" and names[-1] == "cumsum" and "relu" not in names
+    assert names[0] == "sum" and names[-1] == "cumsum" and "relu" not in names
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: functional.relu(x.transpose(0, 1)),
+        lambda x: functional.relu(x.transpose(0, 1)).sum(1),
+        lambda x: (2.0 * x.transpose(0, 1)).sum((2, 3)),
+    ],
+)
+def test_a_moved_batch_axis_is_refused_behind_elementwise_operators(
+    function: Callable[[Tensor], Tensor],
+) -> None:
+    with pytest.raises((BuildError, Unsupported), match="keep the batch axis first"):
+        capture(Function(lambda m, x: function(x)), (2, 8, 8))
 
 
 def test_an_untraceable_network_names_the_exception() -> None:

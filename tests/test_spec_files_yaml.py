@@ -122,7 +122,7 @@ def test_dump_quotes_text_that_looks_like_something_else(text: str) -> None:
         ("training:\n  learning_rat: 1\n", 4, "training.learning_rat", "known here: augmentation"),
         ("objectives:\n  - error\n  - speed\n", 5, "objectives.1", "latency"),
         ("budgets:\n  - flash <= 64 parsecs\n", 4, "budgets.0", "kb"),
-        ("quantization: {scheme: dynamic}\n", 3, "quantization.scheme", "none, static"),
+        ("quantization: {scheme: dynamite}\n", 3, "quantization.scheme", "none, static"),
         ("space:\n  a: {low: 5, high: 1}\n", 4, "space.a", "low <= high"),
         ("seed: 1\nseed: 2\n", 4, "seed", "line 3"),
         ("rounds: {r1: {trials: 1, trials: 2}}\n", 3, "rounds.r1.trials", "each key once"),

@@ -191,7 +191,7 @@ def test_the_command_counts_and_finds_settings(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("mnist",), "DATASET = 'mnist': known: cifar10, cifar100"),
+        (("svhn",), "DATASET = 'svhn': known: cifar10, cifar100"),
         (("--network", "wrn-28"), "--network = 'wrn-28'"),
         (
             ("--substitute", "Hashed", "--budget", "flash 9 KB", "--device", "foo"),

@@ -147,7 +147,7 @@ def test_a_missing_resource_pauses_the_search_which_resumes_automatically(
 def test_data_that_are_away_are_the_machines_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
 
-    def away(spec: Any, imports: bool) -> Any:
+    def away(spec: Any, **_: Any) -> Any:
         cause = ConnectionError("no route to the share")
         raise InvalidInput("dataset", "faces", "its source raised ConnectionError: no route") from cause
 

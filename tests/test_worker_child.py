@@ -191,11 +191,11 @@ def test_a_result_that_is_always_rejected_is_a_fault_with_the_reason(
     server, asked = MemoryServer(), []
     real = server.finish
 
-    def refuse(attempt: int, token: str, result: TrialResult) -> None:
+    def refuse(attempt: int, token: str, result: TrialResult, following: Any = None) -> Any:
         asked.append(result)
         if result.state is TrialState.COMPLETED:
             raise InvalidInput("result.measurements", [], "also the objectives")
-        real(attempt, token, result)
+        return real(attempt, token, result, following)
 
     monkeypatch.setattr(server, "finish", refuse)
     assert Attempt(server, make_claim(), fork_server, settings).run() is Ending.FINISHED

@@ -153,7 +153,7 @@ class Call:
         ):
             return self.emit(kind, (self.tensor(name),), attributes)
         made = self.emit(kind, (value.source,), attributes, shape=self.walker.shapes[value.source])
-        self.walker.values[self.node] = Moved(made, value.index, lazy=True)
+        self.walker.values[self.node] = Moved(made, value.index, True, value.batch)
         return made
 
     def is_moved(self, name: str) -> bool:

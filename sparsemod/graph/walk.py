@@ -112,6 +112,8 @@ class Walker:
         found: dict[str, str] = {}
         for name, node in parts(self.result):
             value = self.values[node] if isinstance(node, Node) else node
+            if isinstance(value, Moved) and value.batch:
+                raise BuildError(f"the network's result {name} must keep the batch axis first")
             if isinstance(value, Moved) and value.lazy and value.index.ndim in RANKS:
                 value = self.placed(Call(self, node), node)
             if not isinstance(value, str):

@@ -115,7 +115,7 @@ def _of_view(call: Call, name: str, factor: float | Constant) -> bool:
         return False
     if isinstance(factor, Constant):
         shape = call.walker.shapes[value.source]
-        if value.index.size != math.prod(shape):
+        if value.batch or value.index.size != math.prod(shape):
             return False
         given = factor.tensor.detach().double()
         given = given[0] if given.ndim > value.index.ndim and given.shape[0] == 1 else given
@@ -132,7 +132,7 @@ def _of_view(call: Call, name: str, factor: float | Constant) -> bool:
             return False
         factor = Constant(full.reshape(shape))
     emit_affine(call, value.source, factor, 0.0)
-    call.walker.values[call.node] = Moved(str(call.walker.values[call.node]), value.index, lazy=True)
+    call.walker.values[call.node] = Moved(str(call.walker.values[call.node]), value.index, True, value.batch)
     return True
 
 

@@ -27,7 +27,7 @@ class Planned(nn.Sequential):
     """A network from plans: the layers in their order."""
 
     substitutes_skip = ("conv1",)
-    taps = ()
+    taps: tuple[str, ...] = ()
 
 
 def planned(shape: tuple[int, ...], classes: int, conv: str, fc: str, activation: str = "relu") -> nn.Module:
@@ -71,6 +71,9 @@ def planned(shape: tuple[int, ...], classes: int, conv: str, fc: str, activation
             nn.init.xavier_normal_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+    names = [name for name, _ in module.named_children()]
+    convolutional = tuple(name for name in names if name.startswith("act"))
+    module.taps = convolutional or tuple(name for name in names if name.startswith("fc_act"))
     return module
 
 
