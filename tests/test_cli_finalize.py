@@ -14,7 +14,7 @@ from support_serve import local_trials, serving, wait
 from service.cli import main
 from service.client.client import Client
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 SPEC = """
 name: tiny front
