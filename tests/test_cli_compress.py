@@ -14,6 +14,8 @@ from sparsemod.sources.study import StudyConfig
 from sparsemod.space.parameters import Fixed
 from sparsemod.spec.experiment import ExperimentSpec
 
+pytestmark = pytest.mark.long
+
 SPEC = """
 name: tiny
 dataset: {name: digits, limit: 400}

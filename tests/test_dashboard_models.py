@@ -17,6 +17,8 @@ from sparsemod.export.model_report import ModelReport
 from sparsemod.importing import Imported
 from sparsemod.pipeline.model_report import report_on
 
+pytestmark = pytest.mark.long
+
 EVIL = '<img src=x onerror="window.hacked=1">'
 
 

@@ -21,7 +21,7 @@ from service.schemas.trials import TrialView
 from sparsemod.pipeline.journal import Finished
 from sparsemod.records import TrialState
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 GRID = """
 name: tiny grid

@@ -16,6 +16,8 @@ from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.studies import shared
 from sparsemod.studies.shared import SharedRun
 
+pytestmark = pytest.mark.long
+
 
 def spec(**settings: Any) -> ExperimentSpec:
     return ExperimentSpec.parse(
