@@ -13,6 +13,8 @@ from sparsemod.layouts import Shape, TensorLayout
 
 AXES = 6
 Index = NDArray[np.int64]
+OUTSIDE = -1
+"""The number of an element that the source does not have: padding."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,27 @@ def pattern_of(index: Index) -> Pattern | None:
         strides.append(int(rest[1] - rest[0]))
         rest = rest.reshape(-1, size)[:, 0]
     return Pattern(tuple(sizes[::-1]) or (1,), tuple(strides[::-1]) or (0,), int(rest[0]))
+
+
+def by_axis(index: Index, given: Shape) -> tuple[tuple[int, ...], ...] | None:
+    """Return the source's place for each place along every axis.
+
+    () is an unchanged axis. None: the axes depend on each other.
+    """
+    if index.ndim != len(given):
+        return None
+    inside = index != OUTSIDE
+    coordinates = np.stack(np.unravel_index(np.where(inside, index, 0), given))
+    found, expected = [], np.ones(index.shape, bool)
+    for axis, size in enumerate(given):
+        others = tuple(other for other in range(index.ndim) if other != axis)
+        along = np.where(inside, coordinates[axis], OUTSIDE).max(axis=others)
+        shaped = along.reshape([-1 if other == axis else 1 for other in range(index.ndim)])
+        expected &= shaped != OUTSIDE
+        if np.any(inside & (coordinates[axis] != shaped)):
+            return None
+        found.append(() if np.array_equal(along, np.arange(size)) else tuple(int(v) for v in along))
+    return tuple(found) if np.array_equal(expected, inside) else None
 
 
 def _run(index: Index) -> int | None:

@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sparsemod.errors import Unsupported
 from sparsemod.graph.functions import X, evaluate, title
 from sparsemod.importing.steps import Scale, Step, Steps
-from sparsemod.importing.views import OUTSIDE
 from sparsemod.layouts import RANKS, Shape
-from sparsemod.patterns import pattern_of
+from sparsemod.patterns import OUTSIDE, by_axis, pattern_of
 from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, quantize_values
 from sparsemod.quantization.layers import Flatten, Layer, Reshape
 from sparsemod.quantization.layers.functions import Table
@@ -69,7 +67,7 @@ class Build:
                     **base, sizes=pattern.sizes, strides=pattern.strides, offset=pattern.offset, made_shape=shape
                 )  # fmt: skip
             else:
-                places = _by_axis(flat.reshape(shape), given)
+                places = by_axis(flat.reshape(shape), given)
                 if places is None:
                     raise Unsupported("a copy of elements in no regular order", step.title, BY)
                 layer = Take(**base, places=places, fill=fill or "zero")
@@ -119,24 +117,6 @@ class Build:
         self.put(layer, self.info(step.output, own))
         if not same:
             self.table(f"{step.name}.scale", output, step.output, X, "rescale")
-
-
-def _by_axis(index: NDArray[np.int64], given: Shape) -> tuple[tuple[int, ...], ...] | None:
-    """Return the source's place for each place along every axis; None when axes depend on each other."""
-    if index.ndim != len(given):
-        return None
-    inside = index != OUTSIDE
-    coordinates = np.stack(np.unravel_index(np.where(inside, index, 0), given))
-    found, expected = [], np.ones(index.shape, bool)
-    for axis, size in enumerate(given):
-        others = tuple(other for other in range(index.ndim) if other != axis)
-        along = np.where(inside, coordinates[axis], OUTSIDE).max(axis=others)
-        shaped = along.reshape([-1 if other == axis else 1 for other in range(index.ndim)])
-        expected &= shaped != OUTSIDE
-        if np.any(inside & (coordinates[axis] != shaped)):
-            return None
-        found.append(() if np.array_equal(along, np.arange(size)) else tuple(int(v) for v in along))
-    return tuple(found) if np.array_equal(expected, inside) else None
 
 
 def numbers(shape: Shape) -> torch.Tensor:

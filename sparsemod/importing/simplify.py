@@ -9,7 +9,8 @@ import torch
 from sparsemod.errors import Unsupported
 from sparsemod.graph.functions import X, inside
 from sparsemod.importing.steps import Scale, Step, Steps
-from sparsemod.importing.views import OUTSIDE, moved
+from sparsemod.importing.views import moved
+from sparsemod.patterns import OUTSIDE
 
 _CLAMPS = ("conv", "linear", "pair")
 _KEEPS_SCALE = ("view", "max_pool")

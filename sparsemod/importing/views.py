@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from sparsemod.errors import InvalidInput
 from sparsemod.layouts import Shape
-
-OUTSIDE = -1
+from sparsemod.patterns import OUTSIDE
 
 
 def _flatten(x: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ import math
 import numpy as np
 
 from sparsemod.export.onnx.layers import RULES, OnnxGraph
+from sparsemod.patterns import OUTSIDE
 from sparsemod.quantization.arithmetic import INT8_MIN
 from sparsemod.quantization.layers import Layer
 from sparsemod.quantization.layers.functions import Prelu, Table
-from sparsemod.quantization.layers.movements import OUTSIDE, Interpolate, Move, Take
+from sparsemod.quantization.layers.movements import Interpolate, Move, Take
 from sparsemod.quantization.layers.normalizing import L2Normalize, Softmax
 
 _PAIRS = {"sum": "Add", "subtract": "Sub", "multiply": "Mul", "maximum": "Max", "minimum": "Min"}

@@ -10,11 +10,11 @@ import numpy as np
 from sparsemod.export.exporters import unsupported_layer
 from sparsemod.export.onnx.operators import taken
 from sparsemod.export.tflite.layers import RULES, Lowering, spatial_last
-from sparsemod.patterns import in_memory
+from sparsemod.patterns import OUTSIDE, in_memory
 from sparsemod.quantization.arithmetic import quantize_values
 from sparsemod.quantization.layers import Clamped, Layer
 from sparsemod.quantization.layers.functions import Prelu, Table
-from sparsemod.quantization.layers.movements import OUTSIDE, Interpolate, Move, Take
+from sparsemod.quantization.layers.movements import Interpolate, Move, Take
 from sparsemod.quantization.layers.normalizing import L2Normalize, Softmax
 from sparsemod.quantization.tensor import TensorInfo
 

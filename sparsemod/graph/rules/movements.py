@@ -17,9 +17,7 @@ from sparsemod.graph.call import Call, Moved
 from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.layouts import RANKS, Shape, layout
-from sparsemod.patterns import Index, Pattern, in_memory, pattern_of
-
-OUTSIDE = -1
+from sparsemod.patterns import OUTSIDE, Index, Pattern, by_axis, in_memory, pattern_of
 
 
 @aten(
@@ -136,7 +134,7 @@ def place(call: Call, source: str, index: Index, fill: str = "zero", *, lazy: bo
             "sizes": pattern.sizes, "strides": pattern.strides, "offset": pattern.offset,
         }  # fmt: skip
         return call.emit("move", (source,), attributes, shape=shape, layout=kept, named=False)
-    places = _by_axis(index, given)
+    places = by_axis(index, given)
     if places is None:
         raise call.unsupported("it copies elements in no regular order")
     attributes = {"places": places, "fill": fill}
@@ -153,7 +151,7 @@ def _placeable(call: Call, source: str, index: Index) -> bool:
     pattern = None if (flat == OUTSIDE).any() else pattern_of(flat)
     if pattern is not None and _copyable(flat, given, axes, shape, kept):
         return True
-    return _by_axis(index, given) is not None
+    return by_axis(index, given) is not None
 
 
 def _copyable(flat: Index, given: Shape, axes: Any, shape: Shape, kept: str | None) -> bool:
@@ -169,24 +167,6 @@ def _viewed(call: Call, source: str, shape: Shape) -> str:
     if len(shape) == 1:
         return call.emit("flatten", (source,), shape=shape)
     return call.emit("reshape", (source,), {"shape": shape}, layout=None, named=False, shape=shape)
-
-
-def _by_axis(index: Index, given: Shape) -> tuple[tuple[int, ...], ...] | None:
-    """Return the source's place for each place along every axis, () for an unchanged axis; None when axes depend on each other."""
-    if index.ndim != len(given):
-        return None
-    inside = index != OUTSIDE
-    coordinates = np.stack(np.unravel_index(np.where(inside, index, 0), given))
-    found, expected = [], np.ones(index.shape, bool)
-    for axis, size in enumerate(given):
-        others = tuple(other for other in range(index.ndim) if other != axis)
-        along = np.where(inside, coordinates[axis], OUTSIDE).max(axis=others)
-        shaped = along.reshape([-1 if other == axis else 1 for other in range(index.ndim)])
-        expected &= shaped != OUTSIDE
-        if np.any(inside & (coordinates[axis] != shaped)):
-            return None
-        found.append(() if np.array_equal(along, np.arange(size)) else tuple(int(v) for v in along))
-    return tuple(found) if np.array_equal(expected, inside) else None
 
 
 def padded(call: Call, sizes: list[int], fill: str = "zero") -> None:

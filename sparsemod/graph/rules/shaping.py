@@ -12,9 +12,10 @@ from sparsemod.graph.aten import aten
 from sparsemod.graph.call import Call, Constant
 from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.operators import Graph, Operator
-from sparsemod.graph.rules.movements import OUTSIDE, moved, padded, place
+from sparsemod.graph.rules.movements import moved, padded, place
 from sparsemod.graph.rules.pairs import emit_affine, emit_offset
 from sparsemod.layouts import RANKS
+from sparsemod.patterns import OUTSIDE
 
 _LOWEST = -1e30  # pads below this value stand for -infinity
 

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsemod.patterns import OUTSIDE
 from sparsemod.quantization.arithmetic import INT8_MIN, Int8
 from sparsemod.quantization.kernels.base import KERNELS, image, like
-from sparsemod.quantization.layers.movements import OUTSIDE, Interpolate, Move, Take
+from sparsemod.quantization.layers.movements import Interpolate, Move, Take
 
 
 @KERNELS.register("move")

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sparsemod.layouts import Shape
-from sparsemod.patterns import AXES, Pattern
+from sparsemod.patterns import AXES, OUTSIDE, Pattern
 from sparsemod.quantization.layers.base import LAYERS, Layer
 
-OUTSIDE = -1
 PARTS = 1024
 Places = tuple[int, ...]
 
