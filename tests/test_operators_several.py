@@ -237,8 +237,9 @@ def test_mistakes_name_the_inputs() -> None:
         network.run_named({"image": np.zeros((1, 3, 8, 8), np.int8), "vector": np.zeros((2, 5), np.int8)})
     with pytest.raises(InvalidInput, match="samples = '1 tensors': one for each input: image, vector"):
         quantize(capture(module, [(3, 8, 8), (5,)]), [x["image"]])
-    with pytest.raises(InvalidInput, match="scheme none"):
-        quantize(module, x, "none")
+    for scheme in ("none", "dynamic", "both"):
+        with pytest.raises(InvalidInput, match="one input and one output; the scheme static takes several"):
+            quantize(module, x, scheme)
     with pytest.raises(InvalidInput, match="one input and one output"):
         run_float(capture(module, [(3, 8, 8), (5,)]), x["image"])
     with pytest.raises(InvalidInput, match="layout"):

@@ -23,21 +23,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph, Operator
-from sparsemod.graph.execute import activate, run_float, step
+from sparsemod.graph.execute import activate, step
 from sparsemod.graph.macs import operator_macs
 from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, WEIGHT_MAX
-from sparsemod.quantization.files import pack, tuples, unpack
-from sparsemod.quantization.network import Evaluation, LayerInfo, sized
+from sparsemod.quantization.files import pack, unpack
+from sparsemod.quantization.graph_network import GraphNetwork, complete, graph_header, graph_of
+from sparsemod.quantization.network import LayerInfo
 
 FORMAT, VERSION = "sparsemod-dynamic-network", 1
-_CHUNK = 256
 _TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, eq=False)
-class DynamicNetwork(Evaluation):
+class DynamicNetwork(GraphNetwork):
     """A deployed graph whose layers with weights compute in int8.
 
     `weights`: key of the graph's state -> int8 weights (O, ...) and float32 scale (O,). `ranges`: operator -> the range of its input
@@ -45,7 +45,6 @@ class DynamicNetwork(Evaluation):
     """
 
     title: ClassVar[str] = "dynamically quantized network"
-    graph: Graph
     weights: Mapping[str, tuple[Tensor, Tensor]]
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -57,27 +56,6 @@ class DynamicNetwork(Evaluation):
             if operator.weight is not None and operator.traits.weighted and operator.weight not in weights:
                 weights[operator.weight] = _rounded(operator, graph.state[operator.weight])
         return cls(graph, weights, dict(ranges))
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
-        return self.graph.shapes[self.graph.input]
-
-    def logits(self, images: Any, lengths: Any = None) -> NDArray[np.float32]:
-        """Return the outputs (N, classes) of float images (N, *input shape). `lengths`: see Quantized."""
-        x = torch.from_numpy(np.ascontiguousarray(sized(images, self.input_shape), dtype=np.float32))
-        steps = None if lengths is None else torch.from_numpy(np.asarray(lengths))
-        with torch.no_grad():
-            parts = [
-                run_float(
-                    self.graph,
-                    x[i : i + _CHUNK],
-                    lengths=None if steps is None else steps[i : i + _CHUNK],
-                    run=self._step,
-                )
-                for i in range(0, max(1, len(x)), _CHUNK)
-            ]
-        return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
     def _step(self, graph: Graph, operator: Operator, inputs: list[Tensor], lengths: Tensor | None) -> Tensor:
         if operator.weight not in self.weights:
@@ -151,30 +129,12 @@ class DynamicNetwork(Evaluation):
 
     def to_bytes(self) -> bytes:
         """Return a file with operators, weights and ranges; equal networks give equal bytes."""
-        graph = self.graph
-        keys = sorted(
-            {
-                key
-                for o in graph.operators
-                for key in [o.weight, o.bias, *o.attributes.values()]
-                if isinstance(key, str) and key in graph.state
-            }
-        )
-        header: dict[str, Any] = {
-            "format": FORMAT, "version": VERSION, "input": graph.input, "output": graph.output,
-            "shapes": {name: list(shape) for name, shape in graph.shapes.items()},
-            "operators": [
-                {"name": o.name, "kind": o.kind, "inputs": o.inputs, "output": o.output, "attributes": dict(o.attributes), "weight": o.weight, "bias": o.bias}
-                for o in graph.operators
-            ],
-            "state": keys, "ranges": {name: list(bounds) for name, bounds in self.ranges.items()},
-        }  # fmt: skip
-        if graph.layouts:
-            header["layouts"] = dict(graph.layouts)
+        header = graph_header(self.graph, FORMAT, VERSION)
+        header["ranges"] = {name: list(bounds) for name, bounds in self.ranges.items()}
         arrays: dict[str, NDArray[Any]] = {}
-        for i, key in enumerate(keys):
+        for i, key in enumerate(header["state"]):
             held = self.weights.get(key)
-            arrays[str(i)] = (graph.state[key] if held is None else held[0]).numpy()
+            arrays[str(i)] = (self.graph.state[key] if held is None else held[0]).numpy()
             if held is not None:
                 arrays[f"{i}.scale"] = held[1].numpy()
         return pack(header, arrays)
@@ -183,10 +143,7 @@ class DynamicNetwork(Evaluation):
     def from_bytes(cls, data: bytes) -> "DynamicNetwork":
         """Return the network whose `to_bytes` returned `data`. Raises InvalidInput for other data."""
         header, arrays = unpack(data, FORMAT, VERSION)
-        try:
-            operators = tuple(
-                Operator(**{k: tuples(v) for k, v in entry.items()}) for entry in header["operators"]
-            )
+        with complete(FORMAT):
             tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
             state, weights = {}, {}
             for i, key in enumerate(header["state"]):
@@ -195,25 +152,9 @@ class DynamicNetwork(Evaluation):
                 if scale is not None:
                     weights[key] = (held, scale)
                     state[key] = held.float() * scale.reshape(-1, *(1,) * (held.ndim - 1))
-            shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
             ranges = {name: (float(low), float(high)) for name, (low, high) in header["ranges"].items()}
-            graph = Graph(
-                header["input"], header["output"], operators, shapes, state, dict(header.get("layouts", {}))
-            )
-            network = cls(graph, weights, ranges)
+            network = cls(graph_of(header, state), weights, ranges)
             network.logits(np.zeros((1, *network.input_shape), np.float32))
-        except (
-            KeyError,
-            TypeError,
-            AttributeError,
-            ValueError,
-            IndexError,
-            RuntimeError,
-            Unsupported,
-        ) as error:
-            raise InvalidInput(
-                "network file", f"{type(error).__name__}: {error}", f"a complete {FORMAT} file"
-            ) from error
         return network
 
 

@@ -29,10 +29,6 @@ class Float(Scheme[FloatConfig]):
 
     def quantize(self, graph: "Graph", samples: "Samples", lengths: "Tensor | None" = None) -> "FloatNetwork":
         """See Scheme; the samples are not used."""
-        from sparsemod.errors import InvalidInput
         from sparsemod.quantization.float_network import FloatNetwork
 
-        if graph.several:
-            allowed = "one input and one output with the scheme none; static takes several"
-            raise InvalidInput("network", (graph.inputs, tuple(graph.outputs)), allowed)
         return FloatNetwork(graph)
