@@ -17,6 +17,7 @@ import structlog
 from pydantic import ValidationError
 
 from service.files.artifacts import ArtifactFiles
+from service.jobs.job_thread import JobThread
 from service.processes.task_process import TaskDied, TaskProcess
 from service.schemas.exports import ExportState, ExportView
 from service.schemas.trials import StoredArtifact, TrialView
@@ -35,9 +36,6 @@ log = structlog.get_logger("exports")
 FILES, REPORT, CARD = "export.", "verification.", "card"
 """Kinds of artifacts: `export.<format>`, `verification.<format>`, and `card` for the report card."""
 
-IDLE_SECONDS = 1.0
-"""Pause between two polls for jobs that another server has queued."""
-
 RENEWALS = 4.0
 """Renewals per lease length."""
 
@@ -48,16 +46,11 @@ class Exports:
     def __init__(self, store: Store, files: ArtifactFiles, settings: Settings) -> None:
         self._store, self._files, self._settings = store, files, settings
         self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._process = self._new_process()
-        self._ending, self._wake = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = JobThread("exports", self._next, self._new_process)
 
     def begin(self) -> None:
-        """Start the thread. It also runs jobs queued by other servers or before a restart."""
-        self._ending.clear()
-        self._process = self._new_process()
-        self._thread = threading.Thread(target=self._work, name="exports", daemon=True)
-        self._thread.start()
+        """Start the thread."""
+        self._thread.begin()
 
     def start(
         self,
@@ -83,7 +76,7 @@ class Exports:
         views = [
             view for index in indices for view in self.listed(experiment, index) if view.format in formats
         ]
-        self._wake.set()
+        self._thread.wake()
         return views
 
     def listed(self, experiment: int, index: int) -> list[ExportView]:
@@ -105,11 +98,7 @@ class Exports:
 
     def close(self) -> None:
         """Stop the thread. Its current job is queued again for the next server."""
-        self._ending.set()
-        self._wake.set()
-        self._process.close()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
+        self._thread.close()
 
     # -- private ----------------------------------------------------------------------------------------
 
@@ -166,18 +155,13 @@ class Exports:
             log.error("report of an export cannot be read", digest=artifact.digest, error=str(error))
             return None
 
-    def _work(self) -> None:
-        try:
-            while not self._ending.is_set():
-                job = self._claim()
-                if job is not None:
-                    self._run_job(job)
-                    continue
-                self._process.end()  # free the memory of torch and the formats' libraries
-                self._wake.wait(IDLE_SECONDS)
-                self._wake.clear()
-        finally:
-            self._process.end()
+    def _next(self) -> bool:
+        """Run a queued job; return whether there was one."""
+        job = self._claim()
+        if job is None:
+            return False
+        self._run_job(job)
+        return True
 
     def _claim(self) -> ExportJob | None:
         try:
@@ -192,9 +176,9 @@ class Exports:
         When the report fails, the lease expires and the job is queued again.
         """
         try:
-            with _Renewal(self._store, job, self._process):
+            with _Renewal(self._store, job, self._thread.process):
                 why, again = self._attempt(job)
-            if self._ending.is_set() and why is not None:
+            if self._thread.ending and why is not None:
                 self._store.release_export(job)
             elif why is not None:
                 log.error("export failed", experiment=job.experiment, trial=job.trial, reason=why)
@@ -213,7 +197,7 @@ class Exports:
         """
         try:
             with scratch("sparsemod-export-") as folder:
-                files = self._process.run("service.jobs.export_task:export", self._task(job, folder))
+                files = self._thread.process.run("service.jobs.export_task:export", self._task(job, folder))
                 self._store.finish_export(
                     job, [self._stored(kind, name, folder / path) for kind, name, path in files]
                 )
