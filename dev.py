@@ -36,9 +36,12 @@ OLDEST = (3, 11)
 # Debian packages that the tests need and PyPI does not have; installed only in CI, as root, when missing.
 APT_PACKAGES: tuple[str, ...] = (
     "chromium",
+    "cmake",
     "g++",
     "gcc-arm-none-eabi",
     "libnewlib-arm-none-eabi",
+    "make",
+    "openssl",
     "qemu-system-arm",
     "qemu-user",
 )

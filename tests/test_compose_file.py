@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from support_compose import (
     seconds,
     variables,
 )
+from support_programs import needs
 
 from service.client.credentials import VARIABLE
 from service.settings import Settings
@@ -335,7 +335,7 @@ def test_commands_of_the_documentation_are_possible(line: str) -> None:
         assert {word.partition("=")[0] for word in rest} - set(options) <= set(SERVICES)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+@needs("openssl", package="openssl")
 def test_the_first_steps_of_the_documentation_make_the_variables(tmp_path: Path) -> None:
     first = next(i for i, line in enumerate(LINES) if line.startswith("docker "))
     (tmp_path / ".env.example").write_bytes((ROOT / ".env.example").read_bytes())

@@ -1,7 +1,6 @@
 """Generated C against the interpreter: equal bytes on random networks, families' modules and a whole test set."""
 
 import gzip
-import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from sklearn.datasets import load_digits
 from support_data import real_mnist
 from support_export_c import Drawn
 from support_operator_networks import DrawnOperators
+from support_programs import needs_compiler
 from support_pruning import MODULES, seeded
 from support_quantization import slow_run
 from torch import nn
@@ -24,7 +24,7 @@ from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.quantization.layers import LAYERS, Flatten
 from sparsemod.quantization.tensor import TensorInfo
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
+pytestmark = needs_compiler
 QUICK = tuple("-O1" if flag == "-O2" else flag for flag in FLAGS)
 SANITIZED = (
     *(flag for flag in FLAGS if flag != "-O2"), "-O1", "-g", "-fsanitize=undefined,address", "-fno-sanitize-recover=all",

@@ -5,7 +5,6 @@ tensor.
 """
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support_export import quantized
+from support_programs import needs
 from torch import nn
 
 from sparsemod.export.c import generate
@@ -96,7 +96,7 @@ def run(network: IntegerNetwork, images: np.ndarray, folder: Path) -> np.ndarray
     return np.frombuffer(done.stdout, np.int8)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: apt-get install g++")
+@needs("g++", package="g++")
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_no_pointer_leaves_its_tensor(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

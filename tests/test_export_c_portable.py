@@ -1,6 +1,5 @@
 """The generated C elsewhere: x87, -ffast-math, big-endian cores, C++11."""
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support_export import Every, quantized
+from support_programs import needs
 from torch import nn
 
 from sparsemod.export.c import generate, host_run
@@ -51,7 +51,7 @@ def samples(network: IntegerNetwork) -> np.ndarray:
     return rng.permutation(raw)[: len(raw) // 12 * 12].reshape(-1, 3, 1, 4)
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="no GCC: apt-get install gcc")
+@needs("gcc", package="gcc")
 @pytest.mark.parametrize("how", ROUNDING)
 @pytest.mark.parametrize("normalized", [False, True])
 def test_samples_are_quantized_as_in_python(how: str, normalized: bool) -> None:
@@ -99,8 +99,8 @@ void _start(void)
 """
 
 
-@pytest.mark.skipif(shutil.which(ARM) is None, reason="no Arm compiler: apt-get install gcc-arm-none-eabi")
-@pytest.mark.skipif(shutil.which(QEMU) is None, reason="no big-endian Arm: apt-get install qemu-user")
+@needs(ARM, package="gcc-arm-none-eabi")
+@needs(QEMU, package="qemu-user")
 def test_a_big_endian_core_with_simd_gives_the_same_bytes(tmp_path: Path) -> None:
     network = quantized(Every)
     made = generate(network, name="net")
@@ -132,7 +132,7 @@ def test_a_big_endian_core_with_simd_gives_the_same_bytes(tmp_path: Path) -> Non
     assert np.array_equal(found, network.run(images))
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: apt-get install g++")
+@needs("g++", package="g++")
 @pytest.mark.parametrize("standard", ["c++11", "c++14", "c++20"])
 def test_the_header_is_strict_cpp(standard: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -1,6 +1,5 @@
 """C projects as folders: their files, their builds, and rejected networks."""
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 import torch
 from support_export_c import Drawn
 from support_operators import unregistered_afterwards
+from support_programs import needs
 from support_pruning import MODULES, seeded
 from torch import nn
 
@@ -93,9 +93,7 @@ def test_text_of_a_user_is_put_in_as_it_is(network: IntegerNetwork) -> None:
     assert "| 0 | " + word.replace("<", "&lt;") + " |\n" in readme
 
 
-@pytest.mark.skipif(
-    shutil.which("make") is None or shutil.which("cc") is None, reason="no make or no C compiler"
-)
+@needs("make", "cc", package="make gcc")
 def test_the_makefile_builds_and_the_example_classifies(network: IntegerNetwork, tmp_path: Path) -> None:
     project(network, tmp_path / "net")
     images = torch.randn(30, 2, 8, 8).numpy()
@@ -105,7 +103,7 @@ def test_the_makefile_builds_and_the_example_classifies(network: IntegerNetwork,
     assert [int(line) for line in lines] == network.predict(images).tolist()
 
 
-@pytest.mark.skipif(shutil.which("cmake") is None, reason="no CMake: apt-get install cmake")
+@needs("cmake", package="cmake")
 def test_cmake_builds(network: IntegerNetwork, tmp_path: Path) -> None:
     project(network, tmp_path / "net")
     run("cmake", "-S", ".", "-B", "build", folder=tmp_path / "net")
@@ -113,7 +111,7 @@ def test_cmake_builds(network: IntegerNetwork, tmp_path: Path) -> None:
     assert (tmp_path / "net" / "build" / "example").exists()
 
 
-@pytest.mark.skipif(shutil.which(ARM) is None, reason="no Arm compiler: apt-get install gcc-arm-none-eabi")
+@needs(ARM, package="gcc-arm-none-eabi")
 @pytest.mark.parametrize("core", CORES)
 def test_every_kernel_compiles_for_every_core_without_a_warning(core: str, tmp_path: Path) -> None:
     for name, text in kernel_sources().items():
@@ -122,7 +120,7 @@ def test_every_kernel_compiles_for_every_core_without_a_warning(core: str, tmp_p
     run(ARM, *FLAGS, f"-mcpu={core}", "-mthumb", "-c", *sources, folder=tmp_path)
 
 
-@pytest.mark.skipif(shutil.which(ARM) is None, reason="no Arm compiler: apt-get install gcc-arm-none-eabi")
+@needs(ARM, package="gcc-arm-none-eabi")
 def test_the_bytes_stated_are_the_bytes_compiled(network: IntegerNetwork, tmp_path: Path) -> None:
     made = project(network, tmp_path / "net")
     flags = ("-mcpu=cortex-m4", "-mthumb", "-std=c99", "-O2", "-I.", "-c")

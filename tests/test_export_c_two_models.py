@@ -1,7 +1,6 @@
 """Two exported models in one firmware: from objects and from libraries, in both orders, of one release and of two."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support_export import quantized
+from support_programs import needs
 from torch import nn
 
 from sparsemod.errors import InvalidInput
@@ -22,9 +22,7 @@ from sparsemod.export.names import HEADERS, LONGEST, checked_name, model_name
 from sparsemod.quantization import IntegerNetwork
 
 COMPILE = ("cc", "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-I.")
-no_compiler = pytest.mark.skipif(
-    shutil.which("cc") is None or shutil.which("ar") is None, reason="no C compiler: apt-get install gcc"
-)
+needs_archiver = needs("cc", "ar", package="gcc")
 
 
 class Named(nn.Module):
@@ -105,7 +103,7 @@ def outputs(
     return np.split(rows, np.cumsum(sizes)[:-1], axis=1)
 
 
-@no_compiler
+@needs_archiver
 @pytest.mark.parametrize("linked", ["objects", "libraries"])
 @pytest.mark.parametrize("second", ["same", "other"])
 @pytest.mark.parametrize("turned", [False, True])
@@ -121,7 +119,7 @@ def test_both_models_give_their_own_outputs(
         assert np.array_equal(found, part.network.run(images)), part.name
 
 
-@no_compiler
+@needs_archiver
 def test_symbols_of_an_export_contain_its_name_or_the_kernels_version(models: dict[str, Built]) -> None:
     for part in models.values():
         listed = subprocess.run(

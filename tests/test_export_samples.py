@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import onnx
 import pytest
 import torch
 from support_export import Every, quantized
+from support_programs import needs_compiler
 from support_trials import default_candidate, tiny_spec
 from torch import nn
 
@@ -32,8 +32,6 @@ from sparsemod.pipeline.trial import evaluate
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.quantization.raw_samples import InputNormalization
 from sparsemod.spec.parts import DatasetSpec
-
-no_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
 
 
 def raw_digits() -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +56,7 @@ def trained(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "network.npz").read_bytes()
 
 
-@no_compiler
+@needs_compiler
 def test_raw_pixels_give_the_accuracy_that_was_measured(data: Dataset, trained: bytes) -> None:
     network = IntegerNetwork.from_bytes(trained)
     raw, labels = raw_digits()
@@ -90,7 +88,7 @@ def labelled(network: IntegerNetwork) -> IntegerNetwork:
     return replace(network, normalization=known, classes=("null", "één", *map(str, range(2, 10))))
 
 
-@no_compiler
+@needs_compiler
 def test_header_readme_and_example_say_it(tmp_path: Path) -> None:
     network = labelled(quantized(Every))
     made = project(network, tmp_path / "net", name="digits")
@@ -126,7 +124,7 @@ def test_onnx_and_tflite_carry_them_as_metadata() -> None:
     assert not onnx.load_from_string(to_onnx(quantized(Every))).metadata_props
 
 
-@no_compiler
+@needs_compiler
 def test_the_card_shows_the_normalization_also_of_networks_of_an_earlier_release(
     data: Dataset, trained: bytes, tmp_path: Path
 ) -> None:
@@ -176,7 +174,7 @@ def test_names_go_to_outputs_that_are_classes_alone() -> None:
 MAP = nn.Conv2d(1, 3, 1)
 
 
-@no_compiler
+@needs_compiler
 @pytest.mark.parametrize("kind", ["map", "regression", "scalar"])
 def test_outputs_that_are_not_classes_are_not_compared_by_class(kind: str, tmp_path: Path) -> None:
     module: nn.Module = {
@@ -197,7 +195,7 @@ def test_outputs_that_are_not_classes_are_not_compared_by_class(kind: str, tmp_p
         assert "network_dequantize(output, real);" in files["main.c"] and "classify" not in files["README.md"]
 
 
-@no_compiler
+@needs_compiler
 def test_a_map_of_classes_is_judged_at_each_position(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = replace(quantized(MAP), classes=("road", "tree", "sky"))
@@ -211,7 +209,7 @@ def test_a_map_of_classes_is_judged_at_each_position(tmp_path: Path) -> None:
     assert check.error == 4 / 64
 
 
-@no_compiler
+@needs_compiler
 def test_dequantize_gives_the_real_outputs(tmp_path: Path) -> None:
     network = quantized(nn.Sequential(nn.Flatten(), nn.Linear(64, 1)))
     project(network, tmp_path / "net")

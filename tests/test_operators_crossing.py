@@ -1,6 +1,5 @@
 """Every kind of operator through every stage: a rule that is exercised with numbers, or Unsupported that names stage, kind and layer."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support_operators import EXAMPLES, Example
+from support_programs import needs_compiler
 from support_quantization import slow_run
 from torch import Tensor
 
@@ -42,7 +42,7 @@ from sparsemod.targets import operator_model
 
 pytestmark = [
     pytest.mark.slow(every=6),
-    pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc"),
+    needs_compiler,
 ]
 
 

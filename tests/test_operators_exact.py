@@ -1,11 +1,10 @@
 """Random networks of the further operators: interpreter, plain Python, compiled C and every emulated core give the same bytes."""
 
-import shutil
-
 import numpy as np
 import pytest
 from support_emulator import needs_emulator
 from support_operator_networks import DrawnOperators
+from support_programs import needs_compiler
 from support_quantization import slow_run
 
 from sparsemod.emulator import MACHINES, Emulator
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.slow(every=6)
 
 
 @pytest.mark.parametrize("start", range(0, 120, 40))
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
+@needs_compiler
 def test_random_networks_in_compiled_c(start: int) -> None:
     drawn = [DrawnOperators(seed) for seed in range(start, start + 40)]
     for seed, case, outputs in zip(

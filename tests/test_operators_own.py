@@ -1,6 +1,5 @@
 """An operator and a one-dimensional family from outside the package: the examples that docs/contributing.md shows."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 from support_docs import DOCS, EXAMPLES
 from support_operators import Applied, unregistered_afterwards
+from support_programs import needs_compiler
 from torch import nn
 
 from sparsemod.arena import plan
@@ -33,7 +33,7 @@ from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.targets import device
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
+pytestmark = needs_compiler
 
 
 def execute(name: str) -> dict[str, object]:

@@ -1,12 +1,12 @@
 """Networks on sequences: captured both ways, folded, quantized, exact in C, and exported; channels first, or time first."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from support_graph import randomize
+from support_programs import needs_compiler
 from support_pruning import started
 from support_quantization import slow_run
 from torch import Tensor, nn
@@ -28,8 +28,6 @@ from sparsemod.pruning import planned_shrink_graph
 from sparsemod.quantization import FloatNetwork, IntegerNetwork, quantize
 from sparsemod.records import DataInfo
 from sparsemod.targets import device
-
-compiled = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
 
 
 class Recognizer(nn.Module):
@@ -66,7 +64,7 @@ def same(first: Graph, second: Graph) -> bool:
     ] and dict(first.shapes) == dict(second.shapes)
 
 
-@compiled
+@needs_compiler
 def test_a_one_dimensional_network_from_capture_to_c(tmp_path: Path) -> None:
     module, x = ready(one_dimensional(), (3, 50)), torch.randn(64, 3, 50)
     captured = capture(module, (3, 50))
@@ -96,7 +94,7 @@ def test_a_one_dimensional_network_from_capture_to_c(tmp_path: Path) -> None:
         assert all(v.largest_difference <= 1 for v in report.verifications), report
 
 
-@compiled
+@needs_compiler
 def test_features_of_time_steps_are_read_as_they_lie() -> None:
     module, x = ready(Recognizer(), (20, 6)), torch.randn(48, 20, 6)
     captured = capture(module, (20, 6), "time-features")
@@ -170,7 +168,7 @@ def filters_pruned(module: nn.Module, shape: tuple[int, ...], layout: str | None
     return small
 
 
-@compiled
+@needs_compiler
 def test_filters_of_one_dimensional_networks_are_pruned_away() -> None:
     module = ready(one_dimensional(), (3, 50))
     graph = planned_shrink_graph(capture(module, (3, 50)), 0.5)

@@ -1,6 +1,5 @@
 """Networks with several inputs and outputs, through every stage; each array has a name."""
 
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support_emulator import needs_emulator
+from support_programs import needs_compiler
 from torch import Tensor, nn
 
 from sparsemod.arena import plan
@@ -26,8 +26,6 @@ from sparsemod.measure.nodes import graph_layout
 from sparsemod.pruning import planned_shrink_graph
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.targets import device
-
-needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
 
 
 class Fusion(nn.Module):

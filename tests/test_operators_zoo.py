@@ -1,6 +1,5 @@
 """Networks in the style of published ones, through every stage: capture, int8, compiled C, costs, ONNX, TensorFlow Lite."""
 
-import shutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support_emulator import needs_emulator
+from support_programs import needs_compiler
 from support_zoo import ZOO
 
 from sparsemod.emulator import Emulator
@@ -71,7 +71,7 @@ def test_float_and_integer_agree(name: str) -> None:
     assert IntegerNetwork.from_bytes(network.to_bytes()).to_bytes() == network.to_bytes()
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
+@needs_compiler
 def test_compiled_c_gives_the_same_bytes() -> None:
     networks = [quantized(name)[3] for name in NAMES]
     cases = [

@@ -1,17 +1,15 @@
 """Recurrent and one-dimensional networks: the interpreter, compiled C and emulated cores compute the same bytes."""
 
-import shutil
-
 import numpy as np
 import pytest
 from support_emulator import needs_emulator
+from support_programs import needs_compiler
 from support_quantization import slow_run
 from support_recurrent import DrawnRecurrent
 
 from sparsemod.emulator import MACHINES, Emulator
 from sparsemod.export.c.host import FLAGS, host_run_all
 
-compiled = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
 QUICK = tuple("-O1" if flag == "-O2" else flag for flag in FLAGS)
 SANITIZED = (
     *(flag for flag in FLAGS if flag != "-O2"), "-O1", "-g", "-fsanitize=undefined,address", "-fno-sanitize-recover=all",
@@ -29,7 +27,7 @@ def same(cases: list[DrawnRecurrent], found: list[np.ndarray]) -> None:
         assert np.array_equal(outputs, expected), [layer.kind for layer in case.network.layers]
 
 
-@compiled
+@needs_compiler
 @pytest.mark.slow(every=6)
 @pytest.mark.parametrize("start", range(0, 300, BATCH))
 def test_three_hundred_random_networks_give_the_interpreters_bytes(start: int) -> None:
@@ -37,7 +35,7 @@ def test_three_hundred_random_networks_give_the_interpreters_bytes(start: int) -
     same(cases, host_run_all([case.case for case in cases], flags=QUICK))
 
 
-@compiled
+@needs_compiler
 @pytest.mark.slow
 def test_random_networks_under_sanitizers() -> None:
     cases = drawn(2000, 12)

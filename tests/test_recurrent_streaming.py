@@ -1,6 +1,5 @@
 """The streaming form: stepping through a sequence gives the bytes of the window form."""
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support_programs import needs_compiler
 from support_recurrent import DrawnRecurrent
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ from sparsemod.export.c.streaming import streaming
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.quantization.raw_samples import InputNormalization
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
+pytestmark = needs_compiler
 
 MAIN = """
 #include "model.h"

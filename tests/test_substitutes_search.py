@@ -1,10 +1,9 @@
 """Substitutes as a choice in a search space, through the whole pipeline to an exported network."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
+from support_programs import needs_compiler
 from support_trials import tiny_spec
 from torch import nn
 
@@ -85,6 +84,7 @@ def test_a_shuffle_is_folded_into_a_full_convolution_for_deployment(name):
     assert deployable(ready, (1, 8, 8), None) is ready
 
 
+@needs_compiler
 @pytest.mark.parametrize("name", ["SepHashed_0.3", "Shuffle_4", "TensorTrain_0.8", "ACDC_4"])
 def test_substituted_networks_go_to_integers_and_c(name):
     from sparsemod.quantization import quantize
@@ -102,9 +102,8 @@ def test_substituted_networks_go_to_integers_and_c(name):
     with torch.no_grad():
         wanted = net(samples).numpy()
     assert np.abs(network.logits(samples.numpy()) - wanted).max() < 0.15 * np.abs(wanted).max()
-    if shutil.which("cc") is not None:
-        inputs = network.quantize_input(samples.numpy()[:4])
-        assert np.array_equal(host_run(network, inputs), network.run(inputs))
+    inputs = network.quantize_input(samples.numpy()[:4])
+    assert np.array_equal(host_run(network, inputs), network.run(inputs))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """A trial of each task: its metric, its integer network and its C code."""
 
 import math
-import shutil
 
 import numpy as np
 import pytest
+from support_programs import needs_compiler
 
 from sparsemod.export.c.host import host_answers
 from sparsemod.export.c.project import generate
@@ -54,10 +54,9 @@ def test_a_trial_measures_the_metric_of_its_task_and_learns(finished, task):
     )
 
 
+@needs_compiler
 @pytest.mark.parametrize("task", TASKS)
 def test_the_c_code_gives_the_answers_of_the_interpreter_from_raw_samples(finished, task):
-    if shutil.which("cc") is None:
-        pytest.skip("needs a C compiler")
     trial = finished(task)
     network, data = trial.network, trial.data
     raw = network.normalization.undo(data.validation.x).astype(np.float32)
