@@ -1,6 +1,7 @@
 """Generate parts of the documentation from the code.
 
-mkdocs runs this file as a hook. It replaces a line `<!-- generated: NAME -->` of a page by the result of the function with that name.
+mkdocs runs this file as a hook. It replaces a line `<!-- generated: NAME -->` of a page by the result of the function with that name, and a
+line `<!-- example: FILE -->` by a file of examples/.
 """
 
 import json
@@ -51,8 +52,11 @@ BOUNDS = {
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Return the page with its generated parts; mkdocs calls this for each page."""
-    return re.sub(
+    generated = re.sub(
         r"^<!-- generated: ([a-z_]+) -->$", lambda match: GENERATED[match[1]](), markdown, flags=re.MULTILINE
+    )
+    return re.sub(
+        r"^<!-- example: (\S+) -->$", lambda match: example(match[1]), generated, flags=re.MULTILINE
     )
 
 
@@ -258,8 +262,9 @@ def config_test_keys() -> str:
 # -- files and commands ----------------------------------------------------------------------------------------------------------
 
 
-def example(name: str, language: str) -> str:
+def example(name: str) -> str:
     """Return a file of examples/ as a code block."""
+    language = {".py": "python", ".yaml": "yaml"}[Path(name).suffix]
     return f"```{language}\n{(ROOT / 'examples' / name).read_text()}```"
 
 
@@ -386,22 +391,6 @@ GENERATED: dict[str, Callable[[], str]] = {
     "export_formats": export_formats,
     "config_keys": config_keys,
     "config_test_keys": config_test_keys,
-    "operator_absolute": lambda: example("operator_absolute.py", "python"),
-    "operator_network": lambda: example("operator_network.py", "python"),
-    "family_sequence": lambda: example("family_sequence.py", "python"),
-    "plugin_random_pruning": lambda: example("plugins/random_pruning.py", "python"),
-    "plugin_feedback_alignment": lambda: example("plugins/feedback_alignment.py", "python"),
-    "plugin_ternary": lambda: example("plugins/ternary.py", "python"),
-    "plugin_small_methods": lambda: example("plugins/small_methods.py", "python"),
-    "plugin_methods": lambda: example("plugins/methods.yaml", "yaml"),
-    "own_network": lambda: example("own_network.py", "python"),
-    "own_source": lambda: example("own_source.py", "python"),
-    "own_source_spec": lambda: example("own_source.yaml", "yaml"),
-    "own_stage": lambda: example("own_stage.py", "python"),
-    "own_stage_spec": lambda: example("own_stage.yaml", "yaml"),
-    "digits_study": lambda: example("studies/digits.yaml", "yaml"),
-    "digits_grid": lambda: example("digits-grid.yaml", "yaml"),
-    "own_network_spec": lambda: example("own_network.yaml", "yaml"),
     "command_line": command_line,
     "http_api": http_api,
     "settings": settings,

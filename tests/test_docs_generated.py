@@ -58,6 +58,7 @@ def test_every_generated_part_is_on_a_page() -> None:
     assert sorted(marks) == sorted(generator().GENERATED)
     for page in DOCS.glob("*.md"):
         assert "<!-- generated:" not in built(page.name), page.name
+        assert "<!-- example:" not in built(page.name), page.name
 
 
 # -- the spec

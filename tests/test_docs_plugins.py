@@ -30,7 +30,7 @@ def command(*words: str) -> str:
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "small_methods"])
 def test_every_example_is_short_and_on_the_page(module: str) -> None:
     assert len((FOLDER / f"{module}.py").read_text().splitlines()) < 60
-    assert f"<!-- generated: plugin_{module} -->" in (DOCS / "contributing.md").read_text()
+    assert f"<!-- example: plugins/{module}.py -->" in (DOCS / "contributing.md").read_text()
 
 
 @pytest.mark.long
