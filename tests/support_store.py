@@ -86,6 +86,14 @@ def completed(error: float = 0.25, size: float = 500.0, **fields: Any) -> TrialR
     )  # fmt: skip
 
 
+def finish(store: Store, result: TrialResult | None = None) -> int:
+    """Claim the next trial, store its result, and return its index."""
+    claim = store.claim("w")
+    assert claim is not None
+    store.finish(claim.attempt, claim.token, result or completed())
+    return claim.trial
+
+
 def fault(message: str = "worker burnt", detail: str = "") -> TrialResult:
     failure = Failure(kind=FailureKind.FAULT, message=message, detail=detail)
     return TrialResult(state=TrialState.FAILED, failure=failure)

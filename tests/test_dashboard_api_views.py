@@ -1,12 +1,8 @@
-"""The dashboard's requests: columns, timeline, graph, importance, catalogue, checking, deleting, draining."""
+"""The dashboard's requests: columns, timeline, deleting, draining."""
 
 import hashlib
-import json
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +10,20 @@ import sqlalchemy as sa
 from safetensors.numpy import save
 from starlette.testclient import TestClient
 from support_auth import open_app, store_of
-from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec, stored_artifact, suggestions
+from support_store import (
+    SPEC,
+    Clock,
+    Suggestion,
+    completed,
+    fault,
+    fill,
+    finish,
+    spec,
+    stored_artifact,
+    suggestions,
+)
 
-from service.processes.task_process import TaskDied, TaskFailed, TaskOverLimit
 from service.schemas.dashboard import Points
-from service.settings import Settings
 from service.store import Store
 from service.store.tables import metadata
 from sparsemod.errors import NotFound
@@ -31,13 +36,6 @@ pytest_plugins = ["support_store_fixtures"]
 def http(tmp_path: Path) -> Iterator[TestClient]:
     with open_app(tmp_path, max_artifact_bytes=10_000_000) as client:
         yield client
-
-
-def finish(store: Store, result: Any = None) -> int:
-    claim = store.claim("w")
-    assert claim is not None
-    store.finish(claim.attempt, claim.token, result or completed())
-    return claim.trial
 
 
 def put(http: TestClient, content: bytes) -> str:
@@ -234,200 +232,3 @@ def test_a_draining_worker_gets_no_trial_and_keeps_its_trials(http: TestClient) 
     assert beat.json()["stop"] is False
     assert http.post(where, json={"drain": False}).status_code == 204
     assert http.post("/claims", json={"worker": name}).status_code == 200
-
-
-# -- computed results --------------------------------------------------------------------------------------
-# -------------------------
-
-
-def until(http: TestClient, path: str) -> Any:
-    """Return the response when the result is computed."""
-    for _ in range(600):
-        answer = http.get(path)
-        if answer.status_code != 202:
-            return answer
-        assert answer.json() == {"computing": True}
-        time.sleep(0.1)
-    raise AssertionError(f"{path}: still computing")
-
-
-def test_graph_and_importance_are_computed_elsewhere(
-    http: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sparsemod.data import declared
-    from sparsemod.pipeline.problem import Problem
-
-    store = store_of(http)
-    made = store.create_experiment(spec(network={"family": "cnn"})).id
-    info = declared("digits")
-    assert info is not None
-    space = Problem.of(spec(network={"family": "cnn"}), info).space
-    rng = np.random.default_rng(1)
-    path = f"/experiments/{made}"
-    for _ in range(16):
-        values = space.sample(rng)
-        store.attach(made, values)
-        # The error follows one parameter and nothing else.
-        finish(store, completed(0.05 + 0.1 * values["blocks"], 100.0 * len(values)))  # type: ignore[operator]
-    graph = until(http, f"{path}/trials/3/graph").json()
-    layers = graph["layers"]
-    assert (
-        graph["input_shape"] == [1, 8, 8] and layers[-1]["shape"] == [10] and layers[-1]["kind"] == "linear"
-    )
-    assert graph["macs"] == sum(layer["macs"] for layer in layers) > 0
-    assert graph["peak_bytes"] == max(sum(m["tensors"].values()) for m in graph["timeline"])
-    assert {m["operator"] for m in graph["timeline"]} <= {layer["name"] for layer in layers}
-    # The result is stored by now, also for other server processes: no process computes it again.
-    monkeypatch.setattr(http.app.state.computed._process, "run", None)  # type: ignore[attr-defined]
-    assert http.get(f"{path}/trials/3/graph").json() == graph
-    monkeypatch.undo()
-    found = until(http, f"{path}/importance").json()
-    assert found["current"] and found["trials"] == 16 and found["reason"] is None
-    assert next(iter(found["metrics"]["error"])) == "blocks" and set(found["metrics"]["error"]) == {
-        p.name for p in space.free
-    }
-    # Until a newer result exists, the server returns the last one, marked as outdated.
-    store.attach(made, space.sample(rng))
-    finish(store)
-    later = http.get(f"{path}/importance").json()
-    assert later["current"] is False and later["metrics"] == found["metrics"]
-    assert http.get(f"{path}/trials/77/graph").status_code == 404
-    assert http.get("/experiments/77/importance").status_code == 404
-
-
-def test_a_failed_computation_is_an_error(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = store_of(http)
-    made = store.create_experiment(spec()).id
-    fill(store, made, 1)
-    computed = http.app.state.computed  # type: ignore[attr-defined]
-
-    def run(function: str, task: Any) -> Any:
-        raise TaskFailed(f"no {function.partition(':')[2]} today")
-
-    monkeypatch.setattr(computed._process, "run", run)
-    answer = until(http, f"/experiments/{made}/trials/0/graph")
-    assert answer.status_code == 422 and "no graph today" in answer.json()["error"]["message"]
-
-
-def test_a_failure_of_the_machine_is_reported_once_and_the_next_request_computes_again(
-    http: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Any exception counts: no failure may end the thread, which would leave all later requests waiting."""
-    store = store_of(http)
-    made = store.create_experiment(spec()).id
-    fill(store, made, 1)
-    path = f"/experiments/{made}/trials/0/graph"
-    outcomes = iter(
-        (
-            TaskDied("the computation ended early: killed"),
-            OSError(28, "disk full"),
-            TaskOverLimit("took long"),
-        )
-    )
-
-    def run(function: str, task: Any) -> Any:
-        raise next(outcomes)
-
-    computed = http.app.state.computed  # type: ignore[attr-defined]
-    monkeypatch.setattr(computed._process, "run", run)
-    for words in ("killed", "disk full", "took long", "took long"):
-        answer = until(http, path)
-        assert answer.status_code == 500 and words in answer.json()["error"]["message"]
-
-
-def test_an_aborted_computation_is_an_error_and_the_next_one_runs(
-    http: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = store_of(http)
-    made = store.create_experiment(spec()).id
-    fill(store, made, 3)
-    started = subprocess.Popen
-    lines = iter(["printf '{\"cont'", "exec /no/such/program"])
-
-    def start(command: list[str], **options: Any) -> Any:
-        line = next(lines, None)
-        if line == "exec /no/such/program":
-            return started(["/no/such/program"], **options)
-        return started(command if line is None else ["/bin/sh", "-c", f"read task; {line}"], **options)
-
-    monkeypatch.setattr("service.processes.task_process.subprocess.Popen", start)
-    for index, reason in enumerate(("ended early: status 0", "No such file")):
-        answer = until(http, f"/experiments/{made}/trials/{index}/graph")
-        assert answer.status_code == 500 and reason in answer.json()["error"]["message"]
-    # The fill's parameters are no network's: it is the process itself that answers.
-    answer = until(http, f"/experiments/{made}/trials/2/graph")
-    assert answer.status_code == 422 and "process" not in answer.json()["error"]["message"]
-
-
-# -- forms ---------------------------------------------------------------------------------------------------------------------------
-
-
-def test_the_catalogue_lists_names_for_specs(http: TestClient) -> None:
-    found = http.get("/catalogue").json()
-    families = {f["name"]: f for f in found["families"]}
-    assert {"cnn", "mlp"} <= set(families) and families["cnn"]["description"]
-    space = {p["name"]: p for p in families["cnn"]["spaces"]["digits"]}
-    assert space["blocks"]["type"] == "integer" and space["blocks"]["low"] == 1
-    assert all("when" in p for p in space.values())
-    datasets = {d["name"]: d for d in found["datasets"]}
-    assert datasets["digits"]["shape"] == [1, 8, 8] and datasets["npz"]["shape"] is None
-    assert {o["name"]: o["required"] for o in datasets["npz"]["options"]} == {"path": True, "layout": False}
-    assert {d["name"] for d in found["devices"]} >= {"stm32f446"} and found["devices"][0]["ram"] > 0
-    assert "properties" in found["schema"] and found["defaults"]["version"] == 2
-    assert found["aliases"]["size"] == "model_size"
-    assert {m["name"] for m in found["metrics"] if m["objective"]} > {"error", "latency", "flash", "ram"}
-
-
-def test_a_spec_is_checked_without_being_created(http: TestClient) -> None:
-    found = http.post("/experiments/check", json={"spec": SPEC}).json()
-    again = http.post(
-        "/experiments/check", content=found["yaml"], headers={"content-type": "application/yaml"}
-    )
-    assert again.json() == found and found["spec"]["source"]["acquisition"] == "ehvi"
-    wrong = http.post("/experiments/check", json={"spec": {**SPEC, "objectives": ["speed"]}})
-    assert wrong.status_code == 422 and wrong.json()["error"]["field"] == "objectives.0"
-    assert http.get("/experiments").json()["total"] == 0
-
-
-@pytest.mark.parametrize(
-    ("dataset", "field"),
-    [
-        ({"name": "digits", "root": "/etc"}, "dataset.root"),
-        ({"name": "digits", "root": "relative"}, "dataset.root"),
-        ({"name": "digits", "root": "~"}, "dataset.root"),
-        ({"name": "digits", "root": "DATA/../elsewhere"}, "dataset.root"),
-        ({"name": "digits", "root": "DATA/link"}, "dataset.root"),
-        ({"name": "npz", "options": {"path": "/etc/passwd"}}, "dataset.options.path"),
-        ({"name": "npz", "options": {"path": "../secret.npz"}}, "dataset.options.path"),
-        ({"name": "npz", "options": {"path": "a\x00b"}}, "dataset.options.path"),
-        ({"name": "npz", "options": {"path": "~root/x.npz"}}, "dataset.options.path"),
-        ({"name": "npz", "root": "MORE", "options": {"path": "../more2/x.npz"}}, "dataset.options.path"),
-        ({"name": "npz", "options": {"path": "mine.npz"}}, None),
-        ({"name": "npz", "options": {"path": "DATA/mine.npz"}}, None),
-        ({"name": "npz", "root": "DATA/inner", "options": {"path": "../mine.npz"}}, None),
-        ({"name": "digits", "root": "MORE"}, None),
-    ],
-)
-def test_data_are_read_from_the_servers_folders_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: dict[str, Any], field: str | None
-) -> None:
-    data, more = tmp_path / "data", tmp_path / "more"
-    data.mkdir()
-    more.mkdir()
-    (data / "link").symlink_to("/etc")
-    monkeypatch.setenv("SPARSEMOD_DATA", str(data))
-    given = json.loads(json.dumps(dataset).replace("DATA", str(data)).replace("MORE", str(more)))
-    with open_app(tmp_path / "server", dataset_dirs=(more,)) as http:
-        for path in ("/experiments", "/experiments/check"):
-            answer = http.post(path, json={"spec": {**SPEC, "dataset": given}})
-            if field is None:
-                assert answer.status_code in (200, 201), answer.text
-            else:
-                found = answer.json()["error"]
-                assert answer.status_code == 422 and found["field"] == field
-                assert str(data) in found["allowed"] and "SPARSEMOD_DATASET_DIRS" in found["allowed"]
-
-
-def test_folders_of_data_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARSEMOD_DATASET_DIRS", "/one, /two")
-    assert Settings().dataset_dirs == (Path("/one"), Path("/two"))

@@ -6,14 +6,24 @@ from typing import Any
 
 import pytest
 from support_dashboard import Seeded, Watched, violations
-from support_store import Suggestion, completed, fault, fill, point, spec, stored_artifact, suggestions
+from support_store import (
+    Suggestion,
+    completed,
+    fault,
+    fill,
+    finish,
+    point,
+    spec,
+    stored_artifact,
+    suggestions,
+)
 from support_stream import served
 
 from service.http.app import create_app
 from service.schemas.trials import LogLine
 from service.settings import Settings
 from service.store import Store
-from sparsemod.records import Candidate, Measurement, TrialResult
+from sparsemod.records import Candidate, Measurement
 
 EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>"\'&'
 BUDGETS = {"model_size": 1000.0, "error": 0.4}
@@ -60,12 +70,6 @@ def hostile(parent: int) -> Candidate:
     return Candidate(
         parameters={"width": 5, "kind": EVIL}, origin="morphism", round="r3", parent=parent, operators=(EVIL,)
     )
-
-
-def finish(store: Store, result: TrialResult) -> None:
-    claim = store.claim("w")
-    assert claim is not None
-    store.finish(claim.attempt, claim.token, result)
 
 
 @pytest.fixture
