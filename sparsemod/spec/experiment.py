@@ -321,11 +321,10 @@ class ExperimentSpec(Part):
         default = _DEFAULT_REFERENCE | {n: 1.0 for n in TRAINED if METRICS[n].bounded} | limits
         for name in self.objectives:
             if name not in self.reference_point and name not in default:
-                raise InvalidInput(
-                    f"reference_point.{name}",
-                    None,
-                    f"needed, or a budget: the largest value of interest, as {METRICS[name].title} has none; for regression, the standard deviation of the targets is what a network reaches that ignores the sample",
-                )
+                allowed = f"the largest value that interests you, here or as budgets.{name}: {METRICS[name].title} has no upper limit"
+                if METRICS[name].unit == "target":
+                    allowed += ". A network that ignores the sample reaches about the standard deviation of the targets"
+                raise InvalidInput(f"reference_point.{name}", None, allowed)
         return {
             n: self.reference_point[n] if n in self.reference_point else default[n] for n in self.objectives
         }
