@@ -139,15 +139,17 @@ class Arrays:
         """The kind of targets, declared or inferred."""
         return self.targets or "classes"
 
-    def meant_for(self, targets: Targets) -> "Arrays":
-        """Return the dataset with its targets read as `targets`. Raises InvalidInput where they cannot be."""
+    def meant_for(self, targets: Targets, dataset: str) -> "Arrays":
+        """Return the dataset with its targets read as `targets`. Raises InvalidInput, which names the `dataset`, where they cannot be."""
         if targets == self.kind:
             return self
         try:
             return replace(self, targets=targets, classes=None, names=None)
         except InvalidInput as error:
-            allowed = f"a dataset with {TITLES[targets]}; it has {TITLES[self.kind]} ({error})"
-            raise InvalidInput("task", targets, allowed) from None
+            value = f"of shape {error.value}" if isinstance(error.value, tuple) else f"= {error.value!r}"
+            found = f"it has {TITLES[self.kind]}; {error.field} {value}"
+            allowed = f"the task needs {TITLES[targets]}; {found}"
+            raise InvalidInput("dataset.name", dataset, allowed) from None
 
     @property
     def shape(self) -> tuple[int, ...]:

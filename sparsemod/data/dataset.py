@@ -207,7 +207,7 @@ def _load(spec: DatasetSpec, targets: Targets, imports: bool) -> Dataset:
             spec.name,
             f"must return sparsemod.data.Arrays or a list of torch's data sets, not {type(arrays).__name__}",
         )
-    return _divide(spec, arrays.meant_for(targets), str(method))
+    return _divide(spec, arrays.meant_for(targets, spec.name), str(method))
 
 
 def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
