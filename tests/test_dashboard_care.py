@@ -17,13 +17,6 @@ from service.store import Store
 from service.store.tables import experiments
 
 LINES = 2_300
-MISTAKES = """version: 2
-dataset: {name: digits, colour: red}
-network: {family: mlp}
-seed: -3
-rounds:
-  r1: {trials: some, epochs: 0}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -242,37 +235,6 @@ def test_an_axis_on_a_log_scale_has_numbers(watched: Watched) -> None:
     page.wait_for_selector("[data-chart=scatter][data-drawn=yes]")
     for axis in ("xAxis", "yAxis"):
         assert page.evaluate(LABELS, axis) >= 2, axis
-
-
-def test_every_mistake_in_a_form_is_shown_at_its_field(watched: Watched) -> None:
-    page = watched.open("#/new")
-    page.get_by_label("Name", exact=True).fill("a/b")
-    page.get_by_label("Sobol: trials").fill("some")
-    page.get_by_label("Morphs: epochs").fill("0")
-    page.get_by_label("Latency at most").fill("20 KB")
-    for box in page.get_by_role("checkbox").all():
-        box.uncheck()
-    page.get_by_role("button", name="Start experiment").click()
-    page.locator("#e-objectives").wait_for()
-    wrong = page.locator("[aria-invalid=true]").evaluate_all("fields => fields.map(field => field.name)")
-    assert wrong == ["name", "source.rounds.r1.trials", "source.rounds.r3.epochs", "budgets.latency"]
-    assert page.locator(".field-error").count() == 5 and page.locator(".problem").count() == 0
-    assert page.evaluate("document.activeElement.name") == "name"
-    assert violations(page) == []
-
-
-def test_every_mistake_in_yaml_has_its_line(watched: Watched) -> None:
-    page = watched.open("#/new?from=yaml")
-    page.locator("textarea").fill(MISTAKES)
-    page.get_by_role("button", name="Start experiment").click()
-    page.locator("#yaml-error").wait_for()
-    said = page.locator("#yaml-error p").all_inner_texts()
-    assert [one.partition(" = ")[0] for one in said] == [
-        "Line 2: dataset.colour",
-        "Line 4: seed",
-        "Line 6: source.rounds.r1.trials",
-        "Line 6: source.rounds.r1.epochs",
-    ]
 
 
 def test_ages_are_those_of_the_servers_clock(chromium: Any, seeded: Seeded) -> None:

@@ -218,12 +218,20 @@ class OptionView(View):
 
 class FamilyView(View):
     """A network family. `spaces`: dataset -> parameters of the space, for each dataset with a known shape that
-    the family can read. It is empty if the family has a required option."""
+    the family can read. It is empty if the family has a required option. `task`: the only task of its networks, null for any."""
 
     name: str
     description: str
+    task: str | None
     options: tuple[OptionView, ...]
     spaces: dict[str, tuple[dict[str, Any], ...]]
+
+
+class TaskView(View):
+    """A task: what networks learn."""
+
+    name: str
+    description: str
 
 
 class DatasetView(View):
@@ -262,6 +270,7 @@ class MetricView(View):
 class Catalogue(View):
     """Everything that a spec may name on this server, the schema of a spec, and an example."""
 
+    tasks: tuple[TaskView, ...]
     families: tuple[FamilyView, ...]
     datasets: tuple[DatasetView, ...]
     sources: tuple[SourceView, ...]

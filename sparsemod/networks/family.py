@@ -168,6 +168,11 @@ class FamilyFactory:
         )
         self._open = any(p.kind == p.VAR_KEYWORD for p in parameters)
 
+    @property
+    def task(self) -> str:
+        """The name of the task that the family's networks are for: `classification` where the class names none."""
+        return str(getattr(self.origin, "task", "classification"))
+
     def __call__(self, **options: Value) -> Family:
         """Return the family with these options.
 

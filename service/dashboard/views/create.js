@@ -11,7 +11,7 @@ const BUDGETS = [["error", "none, or for example 30 %"], ["flash", "all of the d
 
 /** Initial values of the form; keys are the fields' paths in a spec. @type {Record<string, any>} */
 const START = {
-  name: "digits search", "dataset.name": "digits", "network.family": "cnn", "target.device": "stm32f446",
+  name: "digits search", task: "classification", "dataset.name": "digits", "network.family": "cnn", "target.device": "stm32f446",
   objectives: ["error", "model_size", "working_memory"],
   "source.name": "search",
 };
@@ -67,6 +67,9 @@ const settingsOf = (catalogue, name) =>
 /** A sample's shape, its layout and the number of classes, where they are known before loading. @param {any} dataset */
 const samples = (dataset) => (dataset?.shape ? `Samples ${dataset.shape.join(" × ")}, ${dataset.layout}; ${dataset.classes} classes.` : "");
 
+/** Whether a family's networks are for a task. @param {any} family @param {string} task */
+const serves = (family, task) => !family?.task || family.task === task;
+
 /**
  * Whether a family reads a dataset: false only if the server knows the dataset's shape and the family has no space for it.
  * @param {any} family @param {any} dataset
@@ -97,7 +100,7 @@ export function Create() {
     get("/catalogue").then((result) => {
       setCatalogue(result);
       setForm((form) => ({ ...settingsOf(result, form["source.name"]), ...form }));
-    }, () => setCatalogue({ families: [], datasets: [], devices: [], sources: [] }));
+    }, () => setCatalogue({ tasks: [], families: [], datasets: [], devices: [], sources: [] }));
   }, []);
 
   /** @param {string} name */
@@ -142,16 +145,26 @@ export function Create() {
 /** @param {{form: any, error: any, catalogue: any, onChange: (change: any) => void}} properties */
 function Form({ form, error, catalogue, onChange }) {
   const family = catalogue?.families.find((/** @type {any} */ one) => one.name === form["network.family"]);
+  const task = catalogue?.tasks.find((/** @type {any} */ one) => one.name === form.task);
   const device = catalogue?.devices.find((/** @type {any} */ one) => one.name === form["target.device"]);
   const dataset = catalogue?.datasets.find((/** @type {any} */ one) => one.name === form["dataset.name"]);
   const source = catalogue?.sources.find((/** @type {any} */ one) => one.name === form["source.name"]);
   /** The shown fields; mistakes in other fields are listed below the form. */
   const drawn = ["objectives"];
-  const families = catalogue?.families.map((/** @type {any} */ one) => ({ ...one, disabled: !reads(one, dataset), note: reads(one, dataset) ? "" : `: not for ${dataset.name}` }));
+  const families = catalogue?.families.map((/** @type {any} */ one) => {
+    const unfit = !serves(one, form.task) ? form.task : !reads(one, dataset) ? dataset.name : null;
+    return { ...one, disabled: unfit !== null, note: unfit === null ? "" : `: not for ${unfit}` };
+  });
+  /** Changes with another task: a family that serves it, first one made for it. @param {string} name */
+  const retasked = (name) => {
+    const own = catalogue.families.find((/** @type {any} */ one) => one.task === name);
+    const other = own ?? (serves(family, name) ? null : catalogue.families.find((/** @type {any} */ one) => serves(one, name) && reads(one, dataset)));
+    return other && other !== family ? { ...options("network.options."), "network.family": other.name } : {};
+  };
   /** Changes with another dataset: its options, and a family that reads it. @param {string} name */
   const changes = (name) => {
     const chosen = catalogue?.datasets.find((/** @type {any} */ one) => one.name === name);
-    const other = reads(family, chosen) ? null : catalogue.families.find((/** @type {any} */ one) => chosen.name in one.spaces);
+    const other = reads(family, chosen) ? null : catalogue.families.find((/** @type {any} */ one) => serves(one, form.task) && chosen.name in one.spaces);
     return { ...options("dataset.options."), ...(other && { ...options("network.options."), "network.family": other.name }) };
   };
   const field = (/** @type {any} */ properties) => drawn.push(properties.name) && html`<${Field} ...${properties} form=${form} error=${error} onChange=${onChange} />`;
@@ -161,6 +174,7 @@ function Form({ form, error, catalogue, onChange }) {
     <div class="fields">
       ${field({ name: "name", label: "Name", placeholder: "experiment" })}
       ${field({ name: "target.device", label: "Device", listed: true, choices: catalogue?.devices, hint: device && `${device.core}, ${bytes(device.flash)} flash, ${bytes(device.ram)} RAM` })}
+      ${field({ name: "task", label: "Task", listed: true, choices: catalogue?.tasks, hint: sentence(task?.description), reset: retasked })}
       ${field({ name: "dataset.name", label: "Dataset", listed: true, choices: catalogue?.datasets, hint: [sentence(dataset?.description), samples(dataset)].filter(Boolean).join(" "), reset: changes })}
       ${field({ name: "network.family", label: "Network family", listed: true, choices: families, hint: sentence(family?.description), reset: () => options("network.options.") })}
     </div>

@@ -14,6 +14,7 @@ from service.schemas.dashboard import (
     MetricView,
     OptionView,
     SourceView,
+    TaskView,
 )
 from sparsemod.data.source import DATASETS, declared
 from sparsemod.errors import SparsemodError
@@ -21,6 +22,7 @@ from sparsemod.networks.family import FAMILIES, create_family
 from sparsemod.sources.base import SOURCES
 from sparsemod.space.parameters import Parameter
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.methods import TASKS
 from sparsemod.spec.source_choice import source_from
 from sparsemod.targets import device, device_names
 from sparsemod.units import ALIASES, CHOICES, METRICS
@@ -34,10 +36,11 @@ TARGETS = "targets"
 
 @router.get("/catalogue", summary="List the names that a spec may use", responses=failures())
 def show_catalogue() -> Catalogue:
-    """Lists families with their options and parameters, datasets, devices and metrics, and the schema and
+    """Lists tasks, families with their options and parameters, datasets, devices and metrics, and the schema and
     the defaults of a spec."""
     defaults = ExperimentSpec.parse({"dataset": {"name": "digits"}, "network": {"family": "cnn"}}).to_dict()
     return Catalogue(
+        tasks=tuple(TaskView(name=name, description=TASKS.describe(name)) for name in TASKS.names()),
         families=tuple(_family(name) for name in FAMILIES.names()),
         datasets=tuple(_dataset(name) for name in DATASETS.names()),
         sources=tuple(_source(name) for name in SOURCES.names()),
@@ -64,13 +67,19 @@ def _family(name: str) -> FamilyView:
     for dataset in DATASETS.names() if family is not None else ():
         info = declared(dataset)
         # The declared datasets have classes; a family for another task has no use for them.
-        if info is None or family is None or family.task != CLASSIFICATION:
+        if info is None or family is None or member.task != CLASSIFICATION:
             continue
         try:
             spaces[dataset] = tuple(_parameter(parameter) for parameter in family.space(info).parameters)
         except SparsemodError:
             continue  # the family cannot read data of this shape
-    return FamilyView(name=name, description=_summary(member), options=_options(member), spaces=spaces)
+    return FamilyView(
+        name=name,
+        description=_summary(member),
+        task=None if member.task == CLASSIFICATION else member.task,
+        options=_options(member),
+        spaces=spaces,
+    )
 
 
 def _dataset(name: str) -> DatasetView:
