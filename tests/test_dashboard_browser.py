@@ -107,7 +107,7 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
     # Points appear by themselves.
     page.wait_for_url(re.compile(r"#/experiments/\d+$"))
     identity = int(page.url.rpartition("/")[2])
-    page.get_by_role("heading", name=NAME).wait_for()
+    page.get_by_role("heading", name=NAME, exact=True).wait_for()
     trials_drawn(page, 1)
     completed(page, 4)
 
@@ -122,7 +122,7 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
         parameters = client.trial(identity, 0).candidate.parameters
         client.attach(identity, {**parameters, "dropout": 0.123}, epochs=20_000)
     page.locator("#trials tbody tr:has(.state.running):has-text('manual') a").click()
-    page.get_by_role("heading", name="Trial 5").wait_for()
+    page.get_by_role("heading", name="Trial 5", exact=True).wait_for()
     page.wait_for_selector("[data-epochs]")
     seen = int(page.locator("[data-epochs]").get_attribute("data-epochs") or 0)
     page.wait_for_function(
@@ -169,7 +169,7 @@ def test_yaml_with_a_mistake_then_without(watched: Watched, processes: Processes
     page.get_by_text(re.compile(r"^Line 5: .*rounds\.r1\.trials")).wait_for()
     area.fill(YAML)
     page.get_by_role("button", name="Start experiment").click()
-    page.get_by_role("heading", name="from yaml").wait_for()
+    page.get_by_role("heading", name="from yaml", exact=True).wait_for()
     identity = int(page.url.rpartition("/")[2])
     page.get_by_role("button", name="Delete from yaml").click()
     page.get_by_role("button", name=f"Delete experiment {identity}").click()

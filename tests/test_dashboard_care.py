@@ -263,9 +263,9 @@ def test_a_long_log_is_read_to_its_end_and_once(watched: Watched) -> None:
     assert lines == [f"line {number}" for number in range(LINES - 2000, LINES)]
     assert page.get_by_label("Next trial").count() == 1
     page.get_by_label("Next trial").click()
-    page.get_by_role("heading", name="Trial 1").wait_for()
+    page.get_by_role("heading", name="Trial 1", exact=True).wait_for()
     page.get_by_label("Next trial").click()
-    page.get_by_role("heading", name="Trial 2").wait_for()
+    page.get_by_role("heading", name="Trial 2", exact=True).wait_for()
     page.get_by_label("Previous trial").wait_for()
     assert page.get_by_label("Next trial").count() == 0
 

@@ -205,7 +205,7 @@ def test_the_timeline_leads_to_trials(watched: Watched) -> None:
         said = re.search(r"trial (\d+), completed", card.inner_text())
         if said:
             lane.click(position={"x": x, "y": box["height"] / 2})
-            page.get_by_role("heading", name=f"Trial {said[1]}").wait_for()
+            page.get_by_role("heading", name=f"Trial {said[1]}", exact=True).wait_for()
             return
     raise AssertionError("no attempt in the lane")
 

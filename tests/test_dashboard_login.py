@@ -38,7 +38,7 @@ def test_sign_in_and_out(tmp_path: Path) -> None:
         with browser() as chromium:
             watched = Watched(chromium.new_context(), processes.url)
             page = watched.open("#/")
-            page.get_by_role("heading", name="Sign in").wait_for()
+            page.get_by_role("heading", name="Sign in", exact=True).wait_for()
             assert violations(page) == []
             page.get_by_label("Token").fill("two words")
             page.get_by_role("button", name="Sign in").click()
@@ -48,7 +48,7 @@ def test_sign_in_and_out(tmp_path: Path) -> None:
             page.get_by_role("alert").get_by_text("this token is unknown").wait_for()
             page.get_by_label("Token").fill(token)
             page.get_by_role("button", name="Sign in").click()
-            page.get_by_role("heading", name="Nothing here yet").wait_for()
+            page.get_by_role("heading", name="Nothing here yet", exact=True).wait_for()
             page.route("**/logout", lambda route: route.abort())
             page.get_by_role("button", name="Sign out").click()
             page.get_by_role("alert").get_by_text(
@@ -56,7 +56,7 @@ def test_sign_in_and_out(tmp_path: Path) -> None:
             ).wait_for()
             page.unroute("**/logout")
             page.get_by_role("button", name="Sign out").click()
-            page.get_by_role("heading", name="Sign in").wait_for()
+            page.get_by_role("heading", name="Sign in", exact=True).wait_for()
             assert watched.complaints == []
     finally:
         processes.end()
@@ -101,7 +101,7 @@ def test_a_page_of_another_site_gets_nowhere(tmp_path: Path) -> None:
         page = watched.open("#/")
         page.get_by_label("Token").fill(token)
         page.get_by_role("button", name="Sign in").click()
-        page.get_by_role("heading", name="Nothing here yet").wait_for()
+        page.get_by_role("heading", name="Nothing here yet", exact=True).wait_for()
         foreign = context.new_page()
         for address in (other, other.replace("127.0.0.1", "localhost")):
             foreign.goto(address)
@@ -116,12 +116,12 @@ def test_a_page_of_another_site_gets_nowhere(tmp_path: Path) -> None:
         # The session ends while the page is open: the page requests a token again and then shows the view
         # again.
         page.evaluate("location.hash = '#/workers'")
-        page.get_by_role("heading", name="Workers").wait_for()
+        page.get_by_role("heading", name="Workers", exact=True).wait_for()
         store.revoke_token(made.token)
-        page.get_by_role("heading", name="Sign in").wait_for()
+        page.get_by_role("heading", name="Sign in", exact=True).wait_for()
         page.get_by_label("Token").fill(store.create_token("ada", [Scope.READ])[0])
         page.get_by_role("button", name="Sign in").click()
-        page.get_by_role("heading", name="Workers").wait_for()
+        page.get_by_role("heading", name="Workers", exact=True).wait_for()
         # A reader sees no action that the server would refuse.
         store.create_experiment(spec(), owner="ada")
         page.evaluate("location.hash = '#/'")

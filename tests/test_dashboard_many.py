@@ -78,7 +78,7 @@ def test_early_requests_are_used_once(many: Processes) -> None:
         assert page.evaluate("Object.keys(window.begun ?? {})") == []
         # A missing object is reported at once.
         page.evaluate("location.hash = '#/experiments/99'")
-        page.get_by_role("heading", name="Experiment 99").wait_for()
+        page.get_by_role("heading", name="Experiment 99", exact=True).wait_for()
         page.get_by_text("99").nth(1).wait_for()
         page.locator(".link-state:empty").wait_for(state="attached")
         assert watched.complaints == []

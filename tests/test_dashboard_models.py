@@ -57,7 +57,7 @@ def page_url(seeded: Seeded) -> str:
 def test_the_list_and_the_layers_of_a_model(watched: Watched) -> None:
     page = watched.open("#/models")
     page.get_by_role("link", name="model0.onnx", exact=True).click()
-    page.get_by_role("heading", name="model0.onnx").wait_for()
+    page.get_by_role("heading", name="model0.onnx", exact=True).wait_for()
     table = page.get_by_role("group", name="Table of layers")
     layers = report().layers
     table.get_by_role("rowheader", name=layers[0].name, exact=True).wait_for()
@@ -80,7 +80,7 @@ def test_a_search_starts_from_the_page(watched: Watched, seeded: Seeded) -> None
     assert "guess" in page.locator("form [role=alert]").inner_text()
     page.get_by_label("Pruning methods").fill("filters, alds")
     page.get_by_role("button", name="Start the search").click()
-    page.get_by_role("heading", name="model0 compressed").wait_for()
+    page.get_by_role("heading", name="model0 compressed", exact=True).wait_for()
     spec = seeded.store.experiment(seeded.store.experiments(1, 0, None)[0][0].id).spec
     assert spec.network.family == "imported" and spec.budgets == {"flash": 65536.0}
 
@@ -91,7 +91,7 @@ def test_an_upload_from_the_page(watched: Watched, tmp_path: Path) -> None:
     page = watched.open("#/models")
     page.get_by_label("File").set_input_files(str(file))
     page.get_by_role("button", name="Upload and measure").click()
-    page.get_by_role("heading", name="broken.onnx").wait_for()
+    page.get_by_role("heading", name="broken.onnx", exact=True).wait_for()
     page.locator("main [role=alert]").wait_for()
     assert "broken.onnx" in page.locator("main [role=alert]").inner_text()
     page.get_by_role("button", name="Delete", exact=True).click()

@@ -94,8 +94,13 @@ def fill_in_sequences(page: Any) -> None:
     )
     family = page.get_by_label("Network family")
     assert family.locator("option:disabled").all_inner_texts() == [
-        "cnn: not for waves", "folded: not for waves", "strided: not for waves", "zoo: not for waves",
-    ]  # fmt: skip
+        "autoencoder: not for classification",
+        "cnn: not for waves",
+        "fcn: not for classification",
+        "folded: not for waves",
+        "strided: not for waves",
+        "zoo: not for waves",
+    ]
     assert family.input_value() == "cnn1d"  # the first that reads sequences, in the place of cnn
     family.select_option("temporal")
     page.get_by_label("Samples").fill("240")
