@@ -95,7 +95,7 @@ def test_the_linked_size_of_a_float_network_is_unknown() -> None:
         ({"objectives": ["error", "ram"]}, "objectives"),
     ):
         with pytest.raises(
-            InvalidInput, match=field + ".*working_memory: the linked size of a float network is unknown"
+            InvalidInput, match=field + ".*working_memory: the linked size is not predicted before training"
         ):
             ExperimentSpec.parse({**base, **change})
     counted = {"measure": {"model_size": "nonzeros", "working_memory": "sparse_model_1"}}

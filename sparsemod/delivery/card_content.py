@@ -1,19 +1,23 @@
 """The content of a report card: the facts about a network, as tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sparsemod.delivery.card import Card, Section, Table
 from sparsemod.delivery.needs import Fit
 from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.export.report import ExportReport, Verification
-from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.dynamic_network import DynamicNetwork
 from sparsemod.records import Measurement, Value
 from sparsemod.templates import render_optional
 from sparsemod.units import ERROR, METRICS, TRAINED
 
+if TYPE_CHECKING:
+    from sparsemod.export.c.networks import CNetwork
+
 
 def compose(
-    network: IntegerNetwork,
+    network: "CNetwork",
     arena: ArenaPlan,
     reports: Sequence[ExportReport],
     device_fits: Sequence[Fit],
@@ -53,19 +57,21 @@ def compose(
 
 
 def _tiles(
-    network: IntegerNetwork, measurements: Sequence[Measurement], target: Fit
+    network: "CNetwork", measurements: Sequence[Measurement], target: Fit
 ) -> tuple[tuple[str, str, str], ...]:
     tiles = []
     for split in ("test", "validation"):
         measured = [m for m in measurements if m.metric in TRAINED and m.split == split]
         if measured and measured[0].metric != ERROR:
-            tiles.append((f"{_title(measured[0])}, int8", _value(measured[0]), split))
+            tiles.append((f"{_title(measured[0])}, {_word(network)}", _value(measured[0]), split))
         errors = [m for m in measured if m.metric == ERROR]
         if errors:
             spread = (
                 f" ± {100 * errors[0].standard_error:.2f}" if errors[0].standard_error is not None else ""
             )
-            tiles.append(("accuracy, int8", f"{100 * (1 - errors[0].value):.2f} %", f"{split}{spread}"))
+            tiles.append(
+                (f"accuracy, {_word(network)}", f"{100 * (1 - errors[0].value):.2f} %", f"{split}{spread}")
+            )
     least = "" if target.need.measured else "at least "
     tiles.append(("flash", least + _bytes(target.need.flash), f"of {_bytes(target.device.flash)}"))
     tiles.append(("RAM", least + _bytes(target.need.ram), f"of {_bytes(target.device.ram)}"))
@@ -75,6 +81,10 @@ def _tiles(
         )
     tiles.append(("multiply-adds", f"{sum(info.macs for info in network.layers_info()):,}", "per inference"))
     return tuple(tiles)
+
+
+def _word(network: "CNetwork") -> str:
+    return "dynamic" if isinstance(network, DynamicNetwork) else "int8"
 
 
 def _measurements(measurements: Sequence[Measurement]) -> Table:
@@ -105,8 +115,8 @@ def _number(m: Measurement) -> str:
 
 def _checked(note: str) -> str:
     words = (
-        "Each file was run after it was written and compared with the integer network, output byte by output byte; differences are in steps "
-        "of the int8 output."
+        "Each file was run after it was written and compared with the network, output byte by output byte; differences are in steps "
+        "of the int8 output, of a float output in units in the last place."
     )
     return f"{words} {note}" if note else words
 
@@ -193,7 +203,7 @@ _MEANING = {
 """What the C code makes of the outputs, by the kind of the network."""
 
 
-def _input_words(network: IntegerNetwork) -> str:
+def _input_words(network: "CNetwork") -> str:
     normalization = network.normalization
     words = (
         "The constants of the normalization are not known: samples must be normalized as in training."
@@ -211,11 +221,11 @@ def _input_words(network: IntegerNetwork) -> str:
     return words
 
 
-def _constants(network: IntegerNetwork) -> Table | None:
+def _constants(network: "CNetwork") -> Table | None:
     normalization = network.normalization
     if normalization is None:
         return None
-    each = "channel" if network.tensors[network.input].axes.positions else "feature"
+    each = "channel" if network.input_layout.positions else "feature"
     rows = [
         (str(index), f"{offset:.9g}", f"{scale:.9g}")
         for index, (offset, scale) in enumerate(zip(normalization.offset, normalization.scale, strict=True))
@@ -223,14 +233,15 @@ def _constants(network: IntegerNetwork) -> Table | None:
     return Table((each, "offset", "scale"), tuple(rows), frozenset({1, 2}))
 
 
-def _layer_words(network: IntegerNetwork) -> str:
+def _layer_words(network: "CNetwork") -> str:
     infos = network.layers_info()
     weights, nonzeros = sum(i.weights for i in infos), sum(i.nonzeros for i in infos)
     share = f"{100 * nonzeros / weights:.1f} % of them not zero" if weights else "none"
-    return f"{len(infos)} layers, {weights:,} int8 weights ({share}), {sum(i.bias_bytes for i in infos) // 4:,} int32 biases."
+    biases = "float32" if isinstance(network, DynamicNetwork) else "int32"
+    return f"{len(infos)} layers, {weights:,} int8 weights ({share}), {sum(i.bias_bytes for i in infos) // 4:,} {biases} biases."
 
 
-def _layers(network: IntegerNetwork, target: Fit) -> Table:
+def _layers(network: "CNetwork", target: Fit) -> Table:
     rows = []
     for info in network.layers_info():
         count = target.need.per_layer.get(info.name)
@@ -268,25 +279,26 @@ def _parameters(parameters: Mapping[str, Value]) -> Table:
     return Table(("parameter", "value"), tuple(rows))
 
 
-def _usage(network: IntegerNetwork, format_name: str, name: str) -> str:
+def _usage(network: "CNetwork", format_name: str, name: str) -> str:
     """Return the instructions for a format's files; "" for a format without the template usage-FORMAT.txt."""
+    facts: dict[str, Any] = {"name": name, "raw": network.normalization is not None, "kind": network.kind}
+    if isinstance(network, DynamicNetwork):
+        return render_optional("sparsemod.delivery", f"usage-{format_name}-dynamic.txt", **facts)
     input_info = network.tensors[network.input]
     return render_optional(
         "sparsemod.delivery",
         f"usage-{format_name}.txt",
-        name=name,
         shape=input_info.shape,
         channels_last=tuple(input_info.shape[axis] for axis in input_info.axes.memory),
         scale=input_info.scale,
         zero_point=input_info.zero_point,
-        raw=network.normalization is not None,
-        kind=network.kind,
+        **facts,
     )
 
 
-def _shape_words(network: IntegerNetwork) -> str:
-    output_shape = network.tensors[network.output].shape
-    return f"int8 network, {_shape(network.input_shape)} in, {_shape(output_shape)} out"
+def _shape_words(network: "CNetwork") -> str:
+    word = network.title if isinstance(network, DynamicNetwork) else "int8 network"
+    return f"{word}, {_shape(network.input_shape)} in, {_shape(network.output_shape)} out"
 
 
 def _shape(shape: Iterable[int]) -> str:

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsemod.delivery.card import PLOT, html, markdown
 from sparsemod.delivery.card_content import compose
@@ -14,10 +14,15 @@ from sparsemod.errors import DataMissing, DoesNotFit, SparsemodError, ToolsMissi
 from sparsemod.export import EXPORTERS, ExportReport, export
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.export.report import VERIFICATION
+from sparsemod.quantization.base import SCHEMES
+from sparsemod.quantization.dynamic_network import DynamicNetwork
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.records import Measurement, Record, Value
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.targets import Device, device, device_names
+
+if TYPE_CHECKING:
+    from sparsemod.export.c.networks import CNetwork
 
 CARD, PAGE, REPORTS = "card.md", "card.html", "export.json"
 
@@ -39,7 +44,7 @@ class Delivered(Record):
 class Subject:
     """The network to deliver, with its metadata. `samples`, `labels` and `lengths`: validation data to verify the files, described by `data`."""
 
-    network: IntegerNetwork
+    network: "CNetwork"
     title: str
     subtitle: str = ""
     parameters: Mapping[str, Value] | None = None
@@ -54,28 +59,28 @@ class Subject:
     def of(cls, spec: ExperimentSpec, network: bytes, title: str, **facts: Any) -> "Subject":
         """Create the subject with the validation data of `spec`. When the data are unavailable, `note` gives the reason.
 
-        Raises Unsupported for a scheme whose networks are not integer networks.
+        Raises Unsupported for a scheme whose networks no format can write.
         """
         from sparsemod.data import load
         from sparsemod.delivery.described import described
 
         scheme = spec.quantization
-        if not scheme.integer:
-            hint = "only integer networks are written; quantization.scheme static makes one"
+        loaded = SCHEMES.create(scheme).load(network) if scheme.exported else None
+        if not isinstance(loaded, IntegerNetwork | DynamicNetwork):
+            hint = "networks with int8 weights are written; quantization.scheme static makes one"
             raise Unsupported(f"quantization scheme {scheme.scheme}", "all", "the export", hint=hint)
-        integer_network = IntegerNetwork.from_bytes(network)
         try:
             data = load(spec.dataset, targets=spec.task.targets)
             split = data.validation
         except (DataMissing, UnknownName) as error:
             note = f"The files were checked on random inputs only: {error}"
-            return cls(integer_network, title, note=note, **facts)
-        if integer_network.normalization is None:
+            return cls(loaded, title, note=note, **facts)
+        if loaded.normalization is None:
             # Networks of earlier releases lack it; recomputing it from their data gives the same constants.
-            integer_network = described(integer_network, data)
+            loaded = described(loaded, data)
         words = f"the {len(split)} validation samples of {spec.dataset.name}"
         return cls(
-            integer_network,
+            loaded,
             title,
             samples=split.x,
             labels=split.y,
@@ -163,9 +168,9 @@ def _detail(error: Exception) -> dict[str, Any]:
 def _write_card(
     subject: Subject, folder: Path, reports: Sequence[ExportReport], device_fits: Sequence[Fit], name: str
 ) -> None:
-    from sparsemod.export.c import plan
+    from sparsemod.export.c.networks import plan_any
 
-    arena = plan(subject.network)
+    arena = plan_any(subject.network)
     svg, png = memory_plot(arena, "svg").decode(), memory_plot(arena, "png")
     card = compose(
         subject.network, arena, reports, device_fits,

@@ -6,13 +6,16 @@ known; these are less than the actual needs, as `method` states.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from sparsemod.errors import DoesNotFit
-from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.records import Record
 from sparsemod.targets import Device, device, device_names
+
+if TYPE_CHECKING:
+    from sparsemod.export.c.networks import CNetwork
 
 
 class Need(Record):
@@ -42,22 +45,22 @@ class Fit:
         return not self.over
 
 
-def need(network: IntegerNetwork, core: str) -> Need:
+def need(network: "CNetwork", core: str) -> Need:
     """Return the needs of the network's C code on `core`. Raises Unsupported for a layer without a C kernel."""
     from sparsemod.emulator import Emulator, available
-    from sparsemod.export.c import generate
+    from sparsemod.export.c.networks import generate_any
 
     missing = available(core)
     if missing is not None:
-        c_project = generate(network)
+        c_project = generate_any(network)
         method = f"weights and arena of the C code; code and stack come on top ({missing})"
         return Need(
             core=core, flash=c_project.data_bytes, ram=c_project.arena.size, method=method, measured=False
         )
     try:
-        emulation = Emulator(core).measure(network)
+        emulation = Emulator(core).costs(network)
     except DoesNotFit as error:
-        c_project = generate(network)
+        c_project = generate_any(network)
         method = f"weights and arena of the C code; code and stack come on top (more than the emulated machine holds: {error})"
         return Need(
             core=core, flash=c_project.data_bytes, ram=c_project.arena.size, method=method, measured=False
@@ -75,7 +78,7 @@ def need(network: IntegerNetwork, core: str) -> Need:
     )
 
 
-def fits(network: IntegerNetwork, devices: Sequence[Device] | None = None) -> tuple[Fit, ...]:
+def fits(network: "CNetwork", devices: Sequence[Device] | None = None) -> tuple[Fit, ...]:
     """Return the fit of the network on each device (default: all known devices), compiled once per core."""
     targets = [device(name) for name in device_names()] if devices is None else list(devices)
     needs = {core: need(network, core) for core in sorted({target.core for target in targets})}

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.emulator.build import MARK_BYTES, link, prepared
+from sparsemod.emulator.dynamic_program import dynamic_program, packed_samples, unpacked_outputs
 from sparsemod.emulator.elf import section_sizes
 from sparsemod.emulator.machines import STACK, Machine, machine
 from sparsemod.emulator.program import Program, flat_inputs, many, program
@@ -30,6 +31,7 @@ from sparsemod.files import scratch
 
 if TYPE_CHECKING:
     from sparsemod.quantization import IntegerNetwork
+    from sparsemod.quantization.dynamic_network import DynamicNetwork
 
 Int8 = NDArray[np.int8]
 
@@ -57,12 +59,12 @@ class Emulation:
     arena: int
     instructions: int
     per_layer: Mapping[str, int]
-    outputs: Int8
+    outputs: NDArray[Any]
     compiler: str
     qemu: str
     flags: tuple[str, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
-    named: Mapping[str, Int8] = field(default_factory=dict)
+    named: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def ram(self) -> int:
@@ -88,6 +90,25 @@ class Emulator:
         self.machine: Machine = machine(core)
         self.core, self.cache, self.timeout = core, cache, timeout
         require(core)
+
+    def measure_dynamic(
+        self, network: "DynamicNetwork", samples: Any = None, lengths: Any = None
+    ) -> Emulation:
+        """As `measure` for a dynamically quantized network; the `outputs` are float32.
+
+        `samples`: at least one float sample (N, *input shape), normalized; default: a random one from the normal distribution, since
+        float functions of cores without a floating-point unit are faster with zeros.
+        """
+        from sparsemod.quantization.network import sized
+
+        if samples is None:
+            samples = np.random.default_rng(0).standard_normal((1, *network.input_shape), np.float32)
+        values = sized(samples, network.input_shape)
+        if not len(values):
+            raise InvalidInput("samples", values.shape, "at least one sample")
+        emulation = self.run(dynamic_program(network), packed_samples(network, values, lengths))
+        outputs = unpacked_outputs(network, emulation.outputs)
+        return Emulation(**{**vars(emulation), "outputs": outputs, "named": {"output": outputs}})
 
     def measure(
         self, network: "IntegerNetwork", images: Int8 | Mapping[str, Int8] | None = None, lengths: Any = None
@@ -117,6 +138,12 @@ class Emulator:
         named = unpacked(network, emulation.outputs)
         first = next(iter(named.values()))
         return Emulation(**{**vars(emulation), "outputs": first, "named": named})
+
+    def costs(self, network: "IntegerNetwork | DynamicNetwork") -> Emulation:
+        """As `measure` and `measure_dynamic`, on the default sample."""
+        from sparsemod.quantization.dynamic_network import DynamicNetwork
+
+        return self.measure_dynamic(network) if isinstance(network, DynamicNetwork) else self.measure(network)
 
     def outputs(
         self, cases: "Sequence[tuple[IntegerNetwork, Int8] | tuple[IntegerNetwork, Int8, Any]]"

@@ -34,12 +34,12 @@ class Program:
 _LENGTH = 4
 """Bytes before a sample that hold its number of valid steps, for a network that uses it."""
 
-_READ = "(uint8_t)input[0] | (uint8_t)input[1] << 8"
+READ_LENGTH = "(uint8_t)input[0] | (uint8_t)input[1] << 8"
 
 
-def _head(network: "IntegerNetwork") -> int:
+def head(uses_lengths: bool) -> int:
     """Return the bytes before a sample."""
-    return _LENGTH if network.uses_lengths else 0
+    return _LENGTH if uses_lengths else 0
 
 
 def flat_inputs(network: "IntegerNetwork", inputs: Mapping[str, Int8], lengths: Any = None) -> Int8:
@@ -62,23 +62,23 @@ def program(network: "IntegerNetwork") -> Program:
     from sparsemod.export.c import generate, kernel_sources
 
     wrapped = network.several or network.uses_lengths
-    project = generate(network, name=_MODEL if wrapped else "network")
+    project = generate(network, name=MODEL if wrapped else "network")
     own = dict(project.assembled())
     if wrapped:
-        own["network.c"] = f'#include "{_MODEL}.h"\n{_entry("network_run")}{_call(_MODEL, network)}'
+        own["network.c"] = f'#include "{MODEL}.h"\n{entry("network_run")}{_call(MODEL, network)}'
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     return Program(
         kernels=kernels,
         network=own,
         layers=tuple(layer.name for layer in project.layers),
         constants=project.data_bytes,
-        inputs=_head(network) + sum(network.tensors[name].elements for name in network.inputs),
+        inputs=head(network.uses_lengths) + sum(network.tensors[name].elements for name in network.inputs),
         outputs=_output_size(network),
         arena=project.arena.size,
     )
 
 
-_MODEL = "model"
+MODEL = "model"
 """The name of a network with lengths or with several inputs or outputs; `network_run` calls it with pointers into one input and one output."""
 
 
@@ -86,7 +86,7 @@ def _output_size(network: "IntegerNetwork") -> int:
     return sum(network.tensors[name].elements for name in network.outputs.values())
 
 
-def _entry(name: str) -> str:
+def entry(name: str) -> str:
     """Return the head of a function with one input, in which all inputs follow each other, and one output of that kind."""
     declared = "" if name != "network_run" else f"void {name}(const int8_t *input, int8_t *output);\n"
     return f"{declared}void {name}(const int8_t *input, int8_t *output)\n"
@@ -94,12 +94,12 @@ def _entry(name: str) -> str:
 
 def _call(name: str, network: "IntegerNetwork") -> str:
     """Return the body of that function: a call of the model `name`."""
-    pointers, start = [], _head(network)
+    pointers, start = [], head(network.uses_lengths)
     for tensor in network.inputs:
         pointers.append(f"input + {start}")
         start += network.tensors[tensor].elements
     if network.uses_lengths:
-        pointers.append(_READ)
+        pointers.append(READ_LENGTH)
     start = 0
     for tensor in network.outputs.values():
         pointers.append(f"output + {start}")
@@ -134,7 +134,7 @@ def many(
     entries = [f"net{index}_entry" for index in range(len(cases))]
     table = ", ".join(entries)
     whole = "".join(
-        f"static {_entry(name)}{_call(f'net{index}', case[0])}"
+        f"static {entry(name)}{_call(f'net{index}', case[0])}"
         for index, (name, case) in enumerate(zip(entries, cases, strict=True))
     )
     own["network.c"] = (

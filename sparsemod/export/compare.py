@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.export.report import Verification
+from sparsemod.quantization.dynamic_network import DynamicNetwork
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Layer, Weighted
 
@@ -116,6 +117,59 @@ def compare(
         error=None if truth is None else float(np.mean(classes != truth)),
         network_error=None if truth is None else float(np.mean(same != truth)),
     )
+
+
+def float_inputs(network: DynamicNetwork, samples: Any, lengths: Any) -> tuple[NDArray[np.float32], Any]:
+    """Return float samples (N, *input shape) and lengths for the comparison: the given ones, or random ones."""
+    if samples is not None:
+        return np.asarray(samples, np.float32), lengths
+    shape = (RANDOM_SAMPLES, *network.input_shape)
+    return np.random.default_rng(0).standard_normal(shape, np.float32), None
+
+
+def compare_floats(
+    network: DynamicNetwork,
+    outputs: NDArray[np.float32],
+    x: NDArray[np.float32],
+    labels: Any,
+    lengths: Any,
+    *,
+    runtime: str,
+    data: str,
+) -> Verification:
+    """Compare float outputs (N, *output shape) of a file for normalized samples `x` with those of the network.
+
+    Differences are in units in the last place. `labels`, `lengths`: see `compare`."""
+    if not len(x):
+        raise InvalidInput("samples", 0, "at least one sample")
+    expected = network.logits(x, lengths)
+    gaps = np.abs(_ordered(expected) - _ordered(outputs))
+    truth = None if labels is None else np.asarray(labels)
+    if truth is not None and truth.dtype.kind not in "iub":
+        truth = None  # regression targets
+    classes = same = None
+    if network.kind in ("classes", "pixels") and (network.classes or truth is not None):
+        classes, same = outputs.argmax(axis=1), expected.argmax(axis=1)
+        if truth is not None and truth.shape != same.shape:
+            raise InvalidInput("labels", truth.shape, f"a class for each output: {same.shape}")
+    else:
+        truth = None
+    return Verification(
+        runtime=runtime,
+        data=data,
+        samples=len(x),
+        largest_difference=int(gaps.max()),
+        differing=float(np.mean(gaps > 0)),
+        agreement=None if classes is None else float(np.mean(classes == same)),
+        error=None if truth is None else float(np.mean(classes != truth)),
+        network_error=None if truth is None else float(np.mean(same != truth)),
+    )
+
+
+def _ordered(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return whole numbers that grow with the floats, by 1 from each float to the next."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
 
 def weight_scales(network: IntegerNetwork, layer: Weighted) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from sparsemod.files import digest_of
 from sparsemod.plugins import Plugin, PluginConfig, Plugins
 
 if TYPE_CHECKING:
+    from sparsemod.quantization.dynamic_network import DynamicNetwork
     from sparsemod.quantization.integer_network import IntegerNetwork
 
 
@@ -38,6 +39,9 @@ class Exporter(Plugin[C]):
     checks_files: ClassVar[bool] = False
     """Whether the target holds the files and the arena of the report, so that a device too small for them rejects the export."""
 
+    takes_dynamic: ClassVar[bool] = False
+    """Whether `write` takes dynamically quantized networks."""
+
     takes_lengths: ClassVar[bool] = False
     """Whether the files read how many steps of a sample are valid. Then `write` takes `lengths`."""
 
@@ -47,16 +51,18 @@ class Exporter(Plugin[C]):
         raise NotImplementedError
 
     def write(
-        self, network: "IntegerNetwork", folder: Path, *, name: str, samples: Any, labels: Any, data: str
+        self, network: Any, folder: Path, *, name: str, samples: Any, labels: Any, data: str
     ) -> ExportReport:
-        """Write the files into `folder`, run them on `samples` (or random int8 inputs) and compare them with the network.
+        """Write the files into `folder`, run them on `samples` (or random inputs) and compare them with the network.
+
+        `network`: an IntegerNetwork, or a DynamicNetwork if the class has `takes_dynamic`.
 
         Raises Unsupported, ToolsMissing."""
         raise NotImplementedError
 
     def export(
         self,
-        network: "IntegerNetwork",
+        network: "IntegerNetwork | DynamicNetwork",
         folder: Path | str,
         *,
         name: str = DEFAULT,
@@ -68,7 +74,7 @@ class Exporter(Plugin[C]):
         """Write the network's files and the report into `folder`, and compare the files with the network.
 
         `name`: the model's name in files and C code. `samples`: normalized float inputs (N, *input shape), for several
-        inputs by name, with `labels` (N,), described by `data`; without samples random int8 inputs are used. `lengths` (N,): the valid
+        inputs by name, with `labels` (N,), described by `data`; without samples random inputs are used. `lengths` (N,): the valid
         steps of the samples, for a network that uses them.
         Raises InvalidInput for a name, Unsupported (with operator, layer, and the formats that support it), ToolsMissing with the pip
         command.
@@ -105,7 +111,9 @@ def exporter(name: str, field: str = "formats") -> Exporter[Any]:
     return EXPORTERS.create(EXPORTERS.config(name))
 
 
-def export(wanted: str, network: "IntegerNetwork", folder: Path | str, **options: Any) -> ExportReport:
+def export(
+    wanted: str, network: "IntegerNetwork | DynamicNetwork", folder: Path | str, **options: Any
+) -> ExportReport:
     """Write `network` in the format called `wanted`; see Exporter.export."""
     return exporter(wanted).export(network, folder, **options)
 
@@ -115,8 +123,18 @@ def expressible(kind: str) -> tuple[str, ...]:
     return tuple(name for name in EXPORTERS.names() if kind in exporter(name).kinds)
 
 
-def check(handler: Exporter[Any], network: "IntegerNetwork") -> None:
-    """Raise Unsupported for the first layer whose kind the format cannot express."""
+def check(handler: Exporter[Any], network: "IntegerNetwork | DynamicNetwork") -> None:
+    """Raise Unsupported for a kind of network that the format does not take, and for the first layer that it cannot express.
+
+    The rules of the C export check the operators of a dynamically quantized network."""
+    from sparsemod.quantization.dynamic_network import DynamicNetwork
+
+    if isinstance(network, DynamicNetwork):
+        if not handler.takes_dynamic:
+            taking = [name for name in EXPORTERS.names() if exporter(name).takes_dynamic]
+            hint = f"supported by: {', '.join(taking)}; quantization.scheme static makes a network for every format"
+            raise Unsupported(network.title, "all", f"the {handler.config.format} export", hint=hint)
+        return
     for layer in network.layers:
         if layer.kind not in handler.kinds:
             raise unsupported_layer(handler.config.format, layer.kind, layer.name)

@@ -24,7 +24,7 @@ class ExportedFile(Record):
 class Verification(Record):
     """Comparison of the exported file, run by `runtime` on `samples` of `data`, with the integer network on the same samples.
 
-    Differences are in quanta: steps of the int8 output. `largest_difference` 0 means equal in every byte; `differing` is the share of
+    Differences are in quanta: steps of the int8 output, or of a dynamically quantized network's float output units in the last place. `largest_difference` 0 means equal in every byte; `differing` is the share of
     output values that differ. `agreement` is the share of samples (of positions for a map) with the same class, None when the outputs
     are no classes: a network without class names, checked without labels, may be a regression. `error` is the file's share of wrong
     classes, `network_error` the integer network's, both None when the samples have no labels.

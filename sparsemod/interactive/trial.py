@@ -17,7 +17,7 @@ from sparsemod.units import METRICS, show_value, title
 
 if TYPE_CHECKING:
     from sparsemod.export import ExportReport
-    from sparsemod.quantization import IntegerNetwork
+    from sparsemod.quantization import Quantized
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,14 @@ class Trial:
             [[getattr(m, field) for field in fields] for m in self.row.measurements], columns=fields
         )
 
-    def network(self) -> "IntegerNetwork":
-        """Return the measured integer network. Raises Conflict for a trial without one."""
-        from sparsemod.quantization import IntegerNetwork
+    def network(self) -> "Quantized":
+        """Return the measured network: an IntegerNetwork, or that of the spec's quantization scheme.
 
-        return IntegerNetwork.from_bytes(self._content())
+        Raises Conflict for a trial without one.
+        """
+        from sparsemod.quantization.base import SCHEMES
+
+        return SCHEMES.create(self._spec.quantization).load(self._content())
 
     def export(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from sparsemod.arena import plan
+from sparsemod.arena.dynamic_memory import dynamic_problem
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
 from sparsemod.graph.macs import macs
@@ -80,7 +81,8 @@ def costs(
 
     sizes = {"deployed": size.deployed_bytes(layers), "sparse": sparse, "nonzeros": left}
     moments, width = memory.timeline(graph), storage.activation_bytes
-    memory_plan = plan(graph_layout(graph).problem)
+    layout = graph_layout(graph)
+    memory_plan = plan(dynamic_problem(layout, graph.tensors) if storage.quantizes_inputs else layout.problem)
     memories = {
         "arena": width * memory_plan.size,
         "peak": width * max((m.bytes for m in moments), default=sum(map(graph.elements, graph.inputs))),

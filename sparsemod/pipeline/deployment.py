@@ -12,6 +12,7 @@ from sparsemod.measure.encodings import EncodingGoal
 from sparsemod.measure.predicted import chosen_encodings
 from sparsemod.pipeline.problem import Problem
 from sparsemod.quantization import IntegerNetwork
+from sparsemod.quantization.dynamic_network import DynamicNetwork
 from sparsemod.targets import device
 from sparsemod.training.resident import fitted
 
@@ -52,16 +53,20 @@ def captured(module: nn.Module, problem: Problem) -> tuple[Graph, tuple[str, ...
     return without_ending(graph) if problem.spec.task.targets == "classes" else (graph, ())
 
 
-def decoding_of(network: IntegerNetwork, problem: Problem, data: Dataset) -> Decoding:
+def decoding_of(network: IntegerNetwork | DynamicNetwork, problem: Problem, data: Dataset) -> Decoding:
     """Return what the outputs of `network` mean in the spec's task."""
     task = fitted(problem.spec.task, data)
     scores = None
     if problem.spec.task.targets == "normal":
         split = data.validation
         normal = split.x[split.y == 0]
-        int8 = network.quantize_input(normal)
-        outputs = network.run(int8, None if split.lengths is None else split.lengths[split.y == 0])
-        scores = replace(network, decoding=task.decoding()).answers(int8, outputs)
+        lengths = None if split.lengths is None else split.lengths[split.y == 0]
+        known = replace(network, decoding=task.decoding())
+        if isinstance(known, DynamicNetwork):
+            scores = known.answers(normal, known.logits(normal, lengths))
+        else:
+            int8 = known.quantize_input(normal)
+            scores = known.answers(int8, known.run(int8, lengths))
     return task.decoding(scores)
 
 

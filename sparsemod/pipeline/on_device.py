@@ -12,6 +12,7 @@ from sparsemod.export.c import generate
 from sparsemod.export.c.encoding import smallest
 from sparsemod.pipeline.problem import Problem
 from sparsemod.quantization import IntegerNetwork, Quantized
+from sparsemod.quantization.dynamic_network import DynamicNetwork
 from sparsemod.records import Measurement
 from sparsemod.targets import Device, device
 
@@ -27,11 +28,11 @@ def measure_on_device(
     machine, EmulationError. A note lists region and bytes when the network exceeds the device's memory.
     """
     spec = problem.spec
-    if spec.measure.device == "model" or not isinstance(network, IntegerNetwork):
+    if spec.measure.device == "model" or not isinstance(network, IntegerNetwork | DynamicNetwork):
         return {}, ()
     target = device(spec.target.device)
     try:
-        emulation = Emulator(target.core).measure(network)
+        emulation = Emulator(target.core).costs(network)
     except (ToolsMissing, UnknownName, EmulationError, Unsupported) as error:
         if spec.measure.device == "emulated":
             raise

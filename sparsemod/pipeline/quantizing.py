@@ -10,6 +10,7 @@ from sparsemod.delivery.described import described
 from sparsemod.errors import BuildError, InvalidInput
 from sparsemod.pipeline.deployment import captured, decoding_of, encoded
 from sparsemod.quantization import IntegerNetwork, Quantized
+from sparsemod.quantization.dynamic_network import DynamicNetwork
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.work import Work
@@ -36,6 +37,8 @@ def quantized(work: "Work") -> tuple[Quantized, list[str]]:
         if isinstance(network, IntegerNetwork):
             meaning = decoding_of(network, work.problem, work.data)
             network = encoded(described(network, work.data, meaning), work.network(), work.problem)
+        elif isinstance(network, DynamicNetwork):
+            network = described(network, work.data, decoding_of(network, work.problem, work.data))
     except InvalidInput as error:
         # The weights of this network are the cause, such as sums that exceed 32 bits; the spec is valid.
         raise BuildError(f"the trained network cannot be quantized: {error}") from error

@@ -32,5 +32,11 @@ class Scheme(Plugin[C]):
         """
         raise NotImplementedError
 
+    def load(self, content: bytes) -> "Quantized":
+        """Return the network whose `to_bytes` returned `content`. Raises InvalidInput for other content."""
+        from sparsemod.quantization.integer_network import IntegerNetwork
+
+        return IntegerNetwork.from_bytes(content)
+
 
 SCHEMES: Plugins[Scheme[Any], QuantizationConfig] = methods.SCHEMES

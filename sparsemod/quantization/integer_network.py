@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sparsemod.decoding import Decoding
 from sparsemod.errors import InvalidInput
 from sparsemod.kinds.encodings import ENCODINGS
-from sparsemod.layouts import Shape, Tensors
+from sparsemod.layouts import Shape, TensorLayout, Tensors
 from sparsemod.quantization.answers import answers
 from sparsemod.quantization.arithmetic import (
     Float32,
@@ -181,6 +181,16 @@ class IntegerNetwork(Evaluation):
     def input_shape(self) -> Shape:
         """Shape of one sample, of the first input."""
         return self.tensors[self.input].shape
+
+    @property
+    def input_layout(self) -> TensorLayout:
+        """The layout of a sample, of the first input."""
+        return self.tensors[self.input].axes
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the first output of one sample."""
+        return self.tensors[self.output].shape
 
     def quantize_named(self, samples: Mapping[str, Any]) -> dict[str, Int8]:
         """Quantize float samples (N, *input shape) of every input, by name, to int8."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sparsemod.quantization.calibration import Samples
     from sparsemod.quantization.dynamic_network import DynamicNetwork
 
-DYNAMIC = Storage("float32", 1, 8, 4, "int8 weights with float32 bias and float32 scale per channel")
+DYNAMIC = Storage("float32", 1, 8, 4, "int8 weights with float32 bias and float32 scale per channel", True)
 
 
 class DynamicConfig(QuantizationConfig):
@@ -29,7 +29,7 @@ class DynamicConfig(QuantizationConfig):
 
 @SCHEMES.register("dynamic")
 class Dynamic(Scheme[DynamicConfig]):
-    """int8 weights; each layer quantizes its input with the range of the sample; float32 between the layers. No exporter yet."""
+    """int8 weights; each layer quantizes its input with the range of the sample; float32 between the layers. Written as C."""
 
     Config = DynamicConfig
 
@@ -40,6 +40,12 @@ class Dynamic(Scheme[DynamicConfig]):
         from sparsemod.quantization.dynamic_network import DynamicNetwork
 
         return DynamicNetwork.of(graph, {})
+
+    def load(self, content: bytes) -> "DynamicNetwork":
+        """See Scheme."""
+        from sparsemod.quantization.dynamic_network import DynamicNetwork
+
+        return DynamicNetwork.from_bytes(content)
 
 
 class BothConfig(QuantizationConfig):
@@ -55,7 +61,7 @@ class BothConfig(QuantizationConfig):
 
 @SCHEMES.register("both")
 class Both(Scheme[BothConfig]):
-    """Convolutions with input ranges measured once; linear and recurrent layers dynamic; float32 between the layers. No exporter yet."""
+    """Convolutions with input ranges measured once; linear and recurrent layers dynamic; float32 between the layers. Written as C."""
 
     Config = BothConfig
 
@@ -73,3 +79,9 @@ class Both(Scheme[BothConfig]):
             if o.traits.window and o.traits.weighted
         }
         return DynamicNetwork.of(graph, ranges)  # type: ignore[arg-type]
+
+    def load(self, content: bytes) -> "DynamicNetwork":
+        """See Scheme."""
+        from sparsemod.quantization.dynamic_network import DynamicNetwork
+
+        return DynamicNetwork.from_bytes(content)

@@ -19,6 +19,7 @@ class FloatConfig(QuantizationConfig):
     FORMER = frozenset({"activation_ranges"})
     storage = FLOAT32
     integer = False
+    exported = False
 
 
 @SCHEMES.register("none")
@@ -32,3 +33,9 @@ class Float(Scheme[FloatConfig]):
         from sparsemod.quantization.float_network import FloatNetwork
 
         return FloatNetwork(graph)
+
+    def load(self, content: bytes) -> "FloatNetwork":
+        """See Scheme."""
+        from sparsemod.quantization.float_network import FloatNetwork
+
+        return FloatNetwork.from_bytes(content)

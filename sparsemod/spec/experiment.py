@@ -266,7 +266,7 @@ class ExperimentSpec(Part):
         if not self.quantization.integer:
             for name in LINKED:
                 alternative = "model_size" if name == "flash" else "working_memory"
-                allowed = f"{alternative}: the linked size of a float network is unknown (quantization.scheme is {self.quantization.scheme})"
+                allowed = f"{alternative}: the linked size is not predicted before training (quantization.scheme is {self.quantization.scheme})"
                 if name in self.budgets:
                     raise InvalidInput(f"budgets.{name}", self.budgets[name], allowed)
                 if name in self.objectives:

@@ -112,7 +112,7 @@ class Storage:
 
     `weight_bytes`: bytes of one weight; `channel_bytes`: bytes of one output channel's constants;
     `activation_bytes`: bytes of one activation; `name`: the number format; `description`: the layout, for
-    measurements.
+    measurements. `quantizes_inputs`: layers with weights quantize their inputs when they run, in scratch memory.
     """
 
     name: str
@@ -120,6 +120,7 @@ class Storage:
     channel_bytes: int
     activation_bytes: int
     description: str
+    quantizes_inputs: bool = False
 
 
 INT8 = Storage("int8", 1, 9, 1, "int8 weights with int32 bias, int32 multiplier and int8 shift per channel")
@@ -131,7 +132,9 @@ class QuantizationConfig(PluginConfig):
 
     storage: ClassVar[Storage] = INT8
     integer: ClassVar[bool] = True
-    """Whether the result is an IntegerNetwork, which can be exported and whose flash and RAM are known."""
+    """Whether the result is an IntegerNetwork, whose flash and RAM are predicted before training."""
+    exported: ClassVar[bool] = True
+    """Whether an export format can write the result."""
 
     scheme: str = Field(description="Name of the scheme.")
     calibration_samples: int = Field(

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from sparsemod.errors import SparsemodError
+from sparsemod.export.c import dynamic
 from sparsemod.export.c.host import compiler, host_run, host_run_named
 from sparsemod.export.c.layers import EMITTERS
-from sparsemod.export.c.project import project
-from sparsemod.export.compare import compare, compare_named
+from sparsemod.export.c.networks import project_any
+from sparsemod.export.compare import compare, compare_floats, compare_named, float_inputs
 from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig
-from sparsemod.export.report import ExportReport
+from sparsemod.export.report import ExportReport, Verification
+from sparsemod.quantization.dynamic_network import DynamicNetwork
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 
@@ -20,6 +22,7 @@ class C(Exporter[ExporterConfig]):
     Config = ExporterConfig
     checks_fit = True
     takes_lengths = True
+    takes_dynamic = True
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -28,7 +31,7 @@ class C(Exporter[ExporterConfig]):
 
     def write(
         self,
-        network: IntegerNetwork,
+        network: IntegerNetwork | DynamicNetwork,
         folder: Path,
         *,
         name: str,
@@ -38,12 +41,15 @@ class C(Exporter[ExporterConfig]):
         lengths: Any = None,
     ) -> ExportReport:
         """Write the project, compile it on this machine and compare it with the network; see Exporter.write."""
-        c_project = project(network, folder, name=name)
+        c_project = project_any(network, folder, name=name)
         memory = {"arena": c_project.arena.size, "constants": c_project.data_bytes}
         try:
             compiler()
         except SparsemodError as error:
             return ExportReport(format="c", name=name, memory=memory, missing=(str(error),))
+        if isinstance(network, DynamicNetwork):
+            check = _compared(network, samples, labels, lengths, data)
+            return ExportReport(format="c", name=name, verifications=(check,), memory=memory)
         if network.several:
             check = compare_named(
                 network, lambda x: host_run_named(network, x), runtime="compiled C on this machine", samples=samples, labels=labels,
@@ -65,3 +71,15 @@ class C(Exporter[ExporterConfig]):
             lengths=lengths,
         )
         return ExportReport(format="c", name=name, verifications=(check,), memory=memory)
+
+
+def _compared(network: DynamicNetwork, samples: Any, labels: Any, lengths: Any, data: str) -> Verification:
+    """Compare the compiled C with the network, from raw samples if the network has a normalization."""
+    x, steps = float_inputs(network, samples, lengths)
+    raw = None if network.normalization is None or samples is None else network.normalization.undo(x)
+    if raw is not None and network.normalization is not None:
+        x = network.normalization.apply(raw)  # what the C code reads
+    outputs = dynamic.host_run(network, x if raw is None else raw, steps, raw=raw is not None)
+    runtime = "compiled C on this machine" + ("" if raw is None else ", from raw samples")
+    words = data if samples is not None else "random inputs"
+    return compare_floats(network, outputs, x, labels, steps, runtime=runtime, data=words)

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def host_run(
     return host_run_all([(network, images, lengths)], flags=flags)[0]
 
 
-_ANSWERS: dict[str, tuple[str, np.dtype[Any]]] = {
+ANSWERS: dict[str, tuple[str, np.dtype[Any]]] = {
     "classes": ("int answer[1]%.0s", np.dtype(np.intc)),
     "pixels": ("uint8_t answer[%s_POSITIONS]", np.dtype(np.uint8)),
     "labels": ("uint8_t answer[%s_OUTPUT_SIZE]", np.dtype(np.uint8)),
@@ -65,9 +65,7 @@ def host_answers(
         content = _bytes(program, 0, network, {network.input: np.asarray(images)}, lengths, "answers")
     shape = {"values": network.tensors[network.output].shape, "labels": network.tensors[network.output].shape}
     shape["pixels"] = network.tensors[network.output].shape[1:]
-    return np.frombuffer(content, _ANSWERS[network.kind][1]).reshape(
-        len(images), *shape.get(network.kind, ())
-    )
+    return np.frombuffer(content, ANSWERS[network.kind][1]).reshape(len(images), *shape.get(network.kind, ()))
 
 
 def host_run_named(
@@ -100,14 +98,32 @@ def host_run_all(
     return outputs
 
 
+class Files(Protocol):
+    """A project's files, for the compiler."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def files(self) -> Mapping[str, str]: ...
+
+    @property
+    def sources(self) -> Sequence[str]: ...
+
+
 def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -> Path:
+    return compile_program(projects, _driver(projects), folder, flags)
+
+
+def compile_program(projects: Sequence[Files], driver: str, folder: Path, flags: Sequence[str]) -> Path:
+    """Compile projects with a main file into `folder`/program. Raises SparsemodError without a compiler, or when it fails."""
     for project in projects:
         for path, content in project.files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(content, encoding="utf-8")
     units = [f"{project.name}.c" for project in projects]
     kernels = sorted({path for project in projects for path in project.sources if "/" in path})
-    (folder / "driver.c").write_text(_driver(projects), encoding="utf-8")
+    (folder / "driver.c").write_text(driver, encoding="utf-8")
     command = [compiler(), *flags, "-I.", "-o", "program", "driver.c", *units, *kernels]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -175,6 +191,6 @@ def _with_lengths(network: IntegerNetwork, inputs: NDArray[Any], lengths: Any) -
 
 
 def _driver(projects: Sequence[CProject]) -> str:
-    types = {kind: declaration for kind, (declaration, _) in _ANSWERS.items()}
+    types = {kind: declaration for kind, (declaration, _) in ANSWERS.items()}
     models = {project.name: common(project.parts) for project in projects}
     return filled("driver.c", projects=models, answer_types=types)

@@ -14,6 +14,7 @@ from sparsemod.export.c import text
 from sparsemod.export.c.encoding import Encoded, encode
 from sparsemod.files import fingerprint
 from sparsemod.kinds import Stage
+from sparsemod.kinds.windows import Window
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import (
     Add,
@@ -44,7 +45,9 @@ class Array:
     @property
     def bytes(self) -> int:
         """Its bytes in flash."""
-        return int(self.values.size) * (int("".join(filter(str.isdecimal, self.kind))) // 8)
+        return int(self.values.size) * (
+            4 if self.kind == "float" else int("".join(filter(str.isdecimal, self.kind))) // 8
+        )
 
 
 @dataclass(frozen=True)
@@ -163,20 +166,25 @@ def _filters(context: Context, layer: Weighted, encoded: Encoded, taps: int) -> 
 
 
 def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> str:
-    channels, rows, columns = context.image(layer.inputs[0])
-    _, out_rows, out_columns = context.image(layer.output)
-    top, _, left, _ = layer.padding
+    window = Window(kernel, layer.stride, layer.padding, layer.dilation)
+    return window_text(layer.name, window, context.image(layer.inputs[0]), context.image(layer.output))
+
+
+def window_text(layer: str, window: Window, source: tuple[int, int, int], made: tuple[int, int, int]) -> str:
+    """Return the initializer of nn_window for images (channels, rows, columns).
+
+    Raises InvalidInput for sizes beyond 16 bits."""
     lines: list[dict[str, int]] = [
-        {"in_rows": rows, "in_columns": columns, "channels": channels},
-        {"out_rows": out_rows, "out_columns": out_columns},
-        {"kernel_rows": kernel[0], "kernel_columns": kernel[1]},
-        {"stride_rows": layer.stride[0], "stride_columns": layer.stride[1]},
-        {"dilation_rows": layer.dilation[0], "dilation_columns": layer.dilation[1]},
-        {"pad_top": top, "pad_left": left},
+        {"in_rows": source[1], "in_columns": source[2], "channels": source[0]},
+        {"out_rows": made[1], "out_columns": made[2]},
+        {"kernel_rows": window.kernel[0], "kernel_columns": window.kernel[1]},
+        {"stride_rows": window.stride[0], "stride_columns": window.stride[1]},
+        {"dilation_rows": window.dilation[0], "dilation_columns": window.dilation[1]},
+        {"pad_top": window.padding[0], "pad_left": window.padding[2]},
     ]
     for key, value in (item for line in lines for item in line.items()):
         if value > 0xFFFF:
-            raise InvalidInput(f"layer {layer.name!r}.{key}", value, "at most 65535 in the C export")
+            raise InvalidInput(f"layer {layer!r}.{key}", value, "at most 65535 in the C export")
     fields = (", ".join(f".{key} = {value}" for key, value in line.items()) for line in lines)
     body = "".join(f"        {line},\n" for line in fields)
     return "{\n" + body + "    }"
@@ -209,14 +217,15 @@ def _conv(context: Context, layer: Conv) -> Emitted:
     return Emitted(
         [f"{kernel_name}(&{context.name}, {{in0}}, {{out}}{scratch});"],
         tuple(dict.fromkeys((kernel_name, encoded.kernel))),
-        f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{bounds_of(layer)}",
+        f"{title} {size}{geometry(layer)}{_groups(layer, title)}{bounds_of(layer)}",
         arrays,
         text.struct("nn_conv_layer", context.name, fields),
         encoded.name,
     )
 
 
-def _geometry(layer: Conv | Pool) -> str:
+def geometry(layer: Conv | Pool | Window) -> str:
+    """Return the words for stride, padding and dilation, "" for the usual ones."""
     words = ""
     if layer.stride != (1, 1):
         words += f", stride {layer.stride[0]} x {layer.stride[1]}"
@@ -286,7 +295,7 @@ def _pool(context: Context, layer: Pool, kernel: str, word: str, more: dict[str,
     return Emitted(
         [f"{kernel}(&{context.name}, {{in0}}, {{out}});"],
         (kernel,),
-        f"{word} {layer.kernel[0]} x {layer.kernel[1]}{_geometry(layer)}",
+        f"{word} {layer.kernel[0]} x {layer.kernel[1]}{geometry(layer)}",
         constants=text.struct("nn_pool_layer", context.name, fields),
     )
 

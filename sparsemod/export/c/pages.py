@@ -36,13 +36,20 @@ class Described(Protocol):
 
 def pages(project: Described, device: str | None) -> dict[str, str]:
     """Return main.c, Makefile, CMakeLists.txt and README.md."""
-    building = {"name": project.name, "warnings": WARNINGS, "sources": project.sources}
-    objects = [f"{path.removesuffix('.c')}.o" for path in project.sources]
     return {
         "main.c": filled("main.c", **common(project.parts), words=_printed(project.parts.network)),
+        "README.md": _readme(project, device),
+        **build_files(project.name, project.sources),
+    }
+
+
+def build_files(name: str, sources: Sequence[str]) -> dict[str, str]:
+    """Return Makefile and CMakeLists.txt of a project."""
+    building = {"name": name, "warnings": WARNINGS, "sources": sources}
+    objects = [f"{path.removesuffix('.c')}.o" for path in sources]
+    return {
         "Makefile": filled("Makefile", **building, objects=objects),
         "CMakeLists.txt": filled("CMakeLists.txt", **building),
-        "README.md": _readme(project, device),
     }
 
 
@@ -63,7 +70,7 @@ def _readme(project: Described, device: str | None) -> str:
     layers = [
         {
             "index": layer.index,
-            "name": _cell(layer.name),
+            "name": cell(layer.name),
             "title": layer.title,
             "encoding": layer.encoding,
             "data_bytes": layer.data_bytes,
@@ -71,7 +78,7 @@ def _readme(project: Described, device: str | None) -> str:
         }
         for layer, (_, alive) in zip(project.layers, arena.timeline, strict=True)
     ]
-    values = {**common(project.parts), "classes": [_label(label) for label in network.classes]}
+    values = {**common(project.parts), "classes": [label_cell(label) for label in network.classes]}
     return filled(
         "README.md",
         **values,
@@ -84,10 +91,11 @@ def _readme(project: Described, device: str | None) -> str:
     )
 
 
-def _label(name: str) -> str:
+def label_cell(name: str) -> str:
     """Escape a class's name for a Markdown table."""
     return " ".join(name.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def _cell(name: str) -> str:
+def cell(name: str) -> str:
+    """Escape a layer's name for a Markdown table."""
     return text.comment(name).replace("|", "\\|").replace("`", "'")

@@ -70,7 +70,7 @@ class CProject:
         """Return the model's files for GCC and a little-endian core, with the weights as a binary file that the assembler includes.
 
         They compile in a fraction of the time to the same code and constants."""
-        weights, binary = sources.assembler(self.parts)
+        weights, binary = sources.assembler(self.name, self.parts.codes)
         return {
             f"{self.name}.h": sources.header(self.parts),
             f"{self.name}.c": sources.body(self.parts),
@@ -84,18 +84,23 @@ class CProject:
         """Write all files atomically: `folder` appears complete or not at all.
 
         Replaces an earlier project in `folder`. Raises Conflict for other content."""
-        folder = Path(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists() and any(folder.iterdir()) and not (folder / HEADER).is_file():
-            raise Conflict(f"{folder} contains other files; choose a new folder or one with a C project")
-        with scratch(f".{folder.name}-", folder.parent) as new_folder:
-            for path, content in self.files.items():
-                (new_folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (new_folder / path).write_text(content, encoding="utf-8", newline="\n")
-            if folder.exists():
-                move(folder, new_folder.with_name("old"))
-            move(new_folder, folder)
-        return folder
+        return write_files(self.files, folder)
+
+
+def write_files(files: Mapping[str, str], folder: Path | str) -> Path:
+    """Write a project's files; see `CProject.write`."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and any(folder.iterdir()) and not (folder / HEADER).is_file():
+        raise Conflict(f"{folder} contains other files; choose a new folder or one with a C project")
+    with scratch(f".{folder.name}-", folder.parent) as new_folder:
+        for path, content in files.items():
+            (new_folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (new_folder / path).write_text(content, encoding="utf-8", newline="\n")
+        if folder.exists():
+            move(folder, new_folder.with_name("old"))
+        move(new_folder, folder)
+    return folder
 
 
 def project(
@@ -191,15 +196,21 @@ def _kernel_files() -> tuple[tuple[str, str], ...]:
     folder = package_files("sparsemod.export.c") / "kernels"
     entries = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
     texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
-    version = fingerprint(repr(texts))[:8]
+    return tuple(versioned(texts, "nn.h").items())
+
+
+def versioned(
+    texts: Mapping[str, str], header: str, others: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return kernel files by name whose symbols end in a digest of these files and of `others`, which they use."""
+    version = fingerprint(repr({**(others or {}), **texts}))[:8]
     symbols = [name.removesuffix(".c") for name in texts if name.endswith(".c")]
     names = "".join(f"#define {symbol} {symbol}_{version}\n" for symbol in symbols)
-    if _VERSIONED not in texts["nn.h"]:
+    if _VERSIONED not in texts[header]:
         raise RuntimeError(
-            f"kernels/nn.h lacks the line {_VERSIONED!r}, after which the kernels get their version"
+            f"kernels/{header} lacks the line {_VERSIONED!r}, after which the kernels get their version"
         )
-    texts["nn.h"] = texts["nn.h"].replace(_VERSIONED, f"{_VERSIONED}\n{names}")
-    return tuple(texts.items())
+    return {**texts, header: texts[header].replace(_VERSIONED, f"{_VERSIONED}\n{names}")}
 
 
 def kernel_sources() -> dict[str, str]:

@@ -28,7 +28,7 @@ def _recurrent(context: Context, layer: Recurrent) -> Emitted:
     fields |= {
         "features": features, "units": layer.units, "reverse": int(layer.reverse), "last": int(layer.last),
     }  # fmt: skip
-    steps = _valid(layer.lengths, layer.steps)
+    steps = valid_steps(layer.lengths, layer.steps)
     calls = [
         f"memset({{scratch}}, 0, {UNIT_BYTES * layer.units});",
         f"{kernel}(&{context.name}, {steps}, {{in0}}, {{out}}, {{scratch}});",
@@ -48,7 +48,7 @@ def _shifts(multiplier: Any, shift: Any) -> Any:
     return np.where(multiplier == 0, 0, -2 - shift.astype(np.int64))
 
 
-def _valid(divisor: int, steps: int) -> str:
+def valid_steps(divisor: int, steps: int) -> str:
     """Return the number of valid steps as C."""
     return f"nn_steps(length, {divisor}, {steps})" if divisor else str(steps)
 
@@ -56,7 +56,7 @@ def _valid(divisor: int, steps: int) -> str:
 @EMITTERS.register("last_step")
 def _last(context: Context, layer: LastStep) -> Emitted:
     steps, features = context.shape(layer.inputs[0])
-    start = f"({_valid(layer.lengths, steps)} - 1) * {features}"
+    start = f"({valid_steps(layer.lengths, steps)} - 1) * {features}"
     return Emitted([f"memcpy({{out}}, {{in0}} + {start}, {features});"], (), "last valid step")
 
 
@@ -64,5 +64,5 @@ def _last(context: Context, layer: LastStep) -> Emitted:
 def _mean(context: Context, layer: MeanSteps) -> Emitted:
     steps, features = context.shape(layer.inputs[0])
     zero = context.zero(layer.inputs[0])
-    call = f"nn_mean_steps({_valid(layer.lengths, steps)}, {features}, {zero}, {{in0}}, {{out}});"
+    call = f"nn_mean_steps({valid_steps(layer.lengths, steps)}, {features}, {zero}, {{in0}}, {{out}});"
     return Emitted([call], ("nn_mean_steps",), "mean over the valid steps")

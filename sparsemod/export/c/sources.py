@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sparsemod.arena import Node
+from sparsemod.decoding import Decoding
 from sparsemod.export.c import text
 from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.export.c.layers import Array, Emitted
 from sparsemod.export.c.streaming import Streaming
 from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.raw_samples import InputNormalization
 from sparsemod.templates import render
 
 
@@ -132,12 +134,16 @@ def _place_of(network: IntegerNetwork) -> str:
 
 def normalization(network: IntegerNetwork) -> list[str]:
     """Return the description of a valid sample, in a few lines."""
-    constants = network.normalization
+    return normalization_lines(network.normalization, bool(network.tensors[network.input].axes.positions))
+
+
+def normalization_lines(constants: InputNormalization | None, positions: bool) -> list[str]:
+    """Return the description of a valid sample; `positions`: whether it has channels rather than features."""
     if constants is None:
         return [
             "Samples must be normalized as in training: this network holds no constants of a normalization."
         ]
-    each = "channel" if network.tensors[network.input].axes.positions else "feature"
+    each = "channel" if positions else "feature"
     return [
         f"Samples are raw, as in the dataset. Normalization ({text.comment(constants.method)}) is part of the function: (sample - offset) / scale.",
         *_constants("offset", constants.offset, each),
@@ -161,28 +167,29 @@ def body(parts: Parts) -> str:
         first_copies=[copy for copy in _copies(parts) if copy["given"]],
         last_copies=[copy for copy in _copies(parts) if not copy["given"]],
         layers=[_layer(parts, index) for index in range(len(parts.nodes))],
-        normalization=_normalization_tables(network),
+        normalization=normalization_tables(network.normalization, network.input_shape),
         labels=[text.string(label) for label in network.classes],
         place=_place_of(network),
-        values=_value_tables(network),
+        values=value_tables(network.decoding),
     )
 
 
-def _value_tables(network: IntegerNetwork) -> dict[str, str]:
+def value_tables(decoding: Decoding | None) -> dict[str, str]:
     """Return the constants that turn outputs into values, as C text."""
-    if network.decoding is None or network.decoding.targets != "values":
+    if decoding is None or decoding.targets != "values":
         return {}
-    tables = {"scale": network.decoding.scale, "offset": network.decoding.offset}
+    tables = {"scale": decoding.scale, "offset": decoding.offset}
     return {word: text.rows(text.real(value) for value in values) for word, values in tables.items()}
 
 
-def _normalization_tables(network: IntegerNetwork) -> dict[str, Any] | None:
-    """Return the constants with which C code converts a sample exactly like IntegerNetwork.quantize_samples."""
-    constants = network.normalization
+def normalization_tables(
+    constants: InputNormalization | None, shape: tuple[int, ...]
+) -> dict[str, Any] | None:
+    """Return the constants with which C code converts a sample of `shape` exactly like InputNormalization.apply."""
     if constants is None:
         return None
     count = len(constants.offset)
-    whole = count == math.prod(network.input_shape)
+    whole = count == math.prod(shape)
     tables = {"offset": constants.offset, "scale": constants.scale}
     return {
         "count": count,
@@ -240,7 +247,14 @@ def _place(offset: int) -> str:
     return f"arena.bytes + {offset}" if offset else "arena.bytes"
 
 
-_TYPES = {"int8_t": "<i1", "uint8_t": "<u1", "uint16_t": "<u2", "int32_t": "<i4", "uint32_t": "<u4"}
+_TYPES = {
+    "int8_t": "<i1",
+    "uint8_t": "<u1",
+    "uint16_t": "<u2",
+    "int32_t": "<i4",
+    "uint32_t": "<u4",
+    "float": "<f4",
+}
 
 
 def unshared(layers: Sequence[Emitted]) -> list[Emitted]:
@@ -256,21 +270,26 @@ def unshared(layers: Sequence[Emitted]) -> list[Emitted]:
 
 def weights(parts: Parts, apart: bool = False) -> str:
     """Return NAME.weights.h: the layers' constants, for flash. With `apart` it only declares the arrays: see `assembler`."""
-    layers = [
+    titled = [
+        (f"{text.comment(node.name)!r}: {emitted.title}", emitted)
+        for node, emitted in zip(parts.nodes, parts.emitted, strict=True)
+    ]
+    for layer in parts.streaming.layers if parts.streaming else ():
+        titled.append((f"{text.comment(layer.name)!r}, one step: {layer.code.title}", layer.code))
+    return filled("weights.h", name=parts.name, layers=constants_of(titled, apart))
+
+
+def constants_of(titled: Sequence[tuple[str, Emitted]], apart: bool = False) -> list[dict[str, str]]:
+    """Return the values of weights.h: of each (title, layer) the arrays and the structs that point to them."""
+    return [
         {
-            "title": f"{text.comment(node.name)!r}: {emitted.title}",
+            "title": title,
             "arrays": "".join(_array(array, apart) for array in emitted.arrays),
             "constants": emitted.constants,
         }
-        for node, emitted in zip(parts.nodes, parts.emitted, strict=True)
+        for title, emitted in titled
         if emitted.constants or emitted.arrays
     ]
-    for layer in parts.streaming.layers if parts.streaming else ():
-        arrays = "".join(_array(array, apart) for array in layer.code.arrays)
-        if arrays or layer.code.constants:
-            title = f"{text.comment(layer.name)!r}, one step: {layer.code.title}"
-            layers.append({"title": title, "arrays": arrays, "constants": layer.code.constants})
-    return filled("weights.h", name=parts.name, layers=layers)
 
 
 def _array(array: Array, apart: bool) -> str:
@@ -279,13 +298,13 @@ def _array(array: Array, apart: bool) -> str:
     return text.array(array.kind, array.name, array.values)
 
 
-def assembler(parts: Parts) -> tuple[str, bytes]:
+def assembler(name: str, codes: Sequence[Emitted]) -> tuple[str, bytes]:
     """Return GNU assembler code that defines the layers' arrays, and the file NAME.bin that it includes, for little-endian cores.
 
     A compiler needs seconds for a million numbers as text; the assembler copies the bytes.
     """
     lines, content = [], bytearray()
-    for array in (array for emitted in parts.codes for array in emitted.arrays):
+    for array in (array for emitted in codes for array in emitted.arrays):
         values = array.values.astype(_TYPES[array.kind]).tobytes()
         lines += [
             f'    .section .rodata.{array.name},"a",%progbits',
@@ -294,7 +313,7 @@ def assembler(parts: Parts) -> tuple[str, bytes]:
             f"    .type {array.name}, %object",
             f"    .size {array.name}, {len(values)}",
             f"{array.name}:",
-            f'    .incbin "{parts.name}.bin", {len(content)}, {len(values)}',
+            f'    .incbin "{name}.bin", {len(content)}, {len(values)}',
         ]
         content += values
     return "\n".join(lines) + "\n", bytes(content)

@@ -32,7 +32,8 @@ def comment(text: str) -> str:
 def array(kind: str, name: str, values: NDArray[Any]) -> str:
     """Return `static const kind name[n] = {...};`, wrapped."""
     flat = np.asarray(values).reshape(-1)
-    return f"static const {kind} {name}[{len(flat)}] = {{\n{rows([integer(int(v)) for v in flat])}}};\n"
+    items = [real(float(v)) if kind == "float" else integer(int(v)) for v in flat]
+    return f"static const {kind} {name}[{len(flat)}] = {{\n{rows(items)}}};\n"
 
 
 def struct(kind: str, name: str, fields: Mapping[str, Any]) -> str:

@@ -1,0 +1,32 @@
+"""The C project of a deployed network of either kind: integer, or dynamically quantized."""
+
+from pathlib import Path
+
+from sparsemod.export.c import dynamic
+from sparsemod.export.c.arena import ArenaPlan, plan
+from sparsemod.export.c.dynamic.project import DynamicProject
+from sparsemod.export.c.project import CProject, generate
+from sparsemod.export.names import DEFAULT
+from sparsemod.quantization.dynamic_network import DynamicNetwork
+from sparsemod.quantization.integer_network import IntegerNetwork
+
+CNetwork = IntegerNetwork | DynamicNetwork
+
+
+def generate_any(network: CNetwork, *, name: str = DEFAULT) -> CProject | DynamicProject:
+    """Return the C project of a network. Raises Unsupported, InvalidInput."""
+    if isinstance(network, DynamicNetwork):
+        return dynamic.generate(network, name=name)
+    return generate(network, name=name)
+
+
+def project_any(network: CNetwork, folder: Path | str, *, name: str = DEFAULT) -> CProject | DynamicProject:
+    """Write the C project of a network into `folder` and return it."""
+    c_project = generate_any(network, name=name)
+    c_project.write(folder)
+    return c_project
+
+
+def plan_any(network: CNetwork) -> ArenaPlan:
+    """Return the arena of a network's C project, in bytes. Raises Unsupported."""
+    return dynamic.plan(network) if isinstance(network, DynamicNetwork) else plan(network)
