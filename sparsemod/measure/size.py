@@ -11,6 +11,8 @@ A float network (no quantization) has 4 bytes a weight and a float32 bias per ou
 A weight shared by two operators counts for each, because each has its own requantization and is stored as a separate layer. Not
 counted: code, and the few constants of other operators (scales of add and concat, zero points).
 
+The C of a dynamically quantized network stores every weight, so `sparse` is `dense` there.
+
 Generated C has a third encoding for very sparse layers, distances between nonzero weights. Its size depends on their positions, and it
 is used only where it is even smaller. So the linked size is `sparse` or slightly less.
 
@@ -71,7 +73,9 @@ def layer_sizes(graph: Graph, storage: Storage = INT8) -> tuple[LayerSize, ...]:
                     # a recurrent layer's rows have constants for the input and for the state
                     len(weight) * (2 if operator.traits.recurrent else 1),
                     storage,
-                    len(weight) if operator.traits.dense else operator.window.groups,
+                    max(2, len(weight))
+                    if operator.traits.dense or storage.quantizes_inputs
+                    else operator.window.groups,
                 )
             )
     return tuple(sizes)
