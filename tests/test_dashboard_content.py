@@ -26,6 +26,10 @@ from service.store import Store
 from sparsemod.records import Candidate, Measurement
 
 EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>"\'&'
+SEQUENCES = {
+    "sequences": 24, "windows": 69, "voting": 21, "windows_each": [1, 2.875, 5], "value": 0.1, "window_value": 0.2,
+    "lengths": [3, 4.8, 5],
+}  # fmt: skip
 BUDGETS = {"model_size": 1000.0, "error": 0.4}
 
 
@@ -59,7 +63,9 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
         spec(name="second", budgets=BUDGETS, limits={"attempts": 1}), owner=EVIL
     ).id
     fill(store, second, 2)
-    finish(store, completed(0.1, 900.0))
+    voted = completed(0.1, 900.0)
+    error = voted.measurements[0].model_copy(update={"detail": {"sequences": SEQUENCES}})
+    finish(store, voted.model_copy(update={"measurements": (error, *voted.measurements[1:])}))
     finish(store, fault(EVIL))
     with served(create_app(Settings(data_dir=folder), store=store)) as url:
         yield Seeded(url, store)
@@ -122,6 +128,22 @@ def test_the_list_shows_the_progress_of_each_experiment(watched: Watched, seeded
     page.get_by_label("Show").select_option("failed")
     page.get_by_text("No experiment is failed.").wait_for()
     seeded.store.resume(2)
+
+
+def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> None:
+    page = watched.open("#/experiments/2/trials/0")
+    page.get_by_role("heading", name="Sequences", exact=True).wait_for()
+    shown = (
+        page.locator("article, section")
+        .filter(has=page.get_by_role("heading", name="Sequences", exact=True))
+        .first
+    )
+    words = " ".join(shown.inner_text().split())
+    for part in (
+        "Sequences 24, 21 of them by votes of several windows", "Windows 69; of one sequence 1 to 5, mean 2.88",
+        "Error of sequences 10.00 %", "Error of single windows 20.00 %", "Valid steps of a window 3 to 5, mean 4.8",
+    ):  # fmt: skip
+        assert part in words, (part, words)
 
 
 def test_the_front_its_budgets_and_trials_over_them(watched: Watched) -> None:

@@ -1,11 +1,16 @@
 """Trials on sequences of different lengths: with their lengths, or cut into windows of a fixed or searched length."""
 
+import io
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from service.cli.trial_view import render_trial
+from service.schemas.trials import TrialView
 from sparsemod.data import load
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.pipeline.local_run import LocalRun
@@ -67,6 +72,7 @@ def test_a_network_that_reads_lengths_is_measured_with_them(
     error = network.error(validation.x, validation.y, validation.lengths)
     assert result.values()["error"] == error < 0.3
     assert result.measurements[0].method.endswith(f"on {len(validation)} samples")
+    assert list(result.measurements[0].detail["sequences"]) == ["lengths"]
     # Noise behind the last step changes nothing: the network does not read it.
     noisy = validation.x.copy()
     lengths = validation.lengths
@@ -85,6 +91,34 @@ def test_windows_of_a_sequence_vote(archive: Path, tmp_path: Path) -> None:
     assert (
         f"{windows.sequences} sequences by votes of {len(windows)} windows" in result.measurements[0].method
     )
+    counts = np.bincount(windows.sequence)  # type: ignore[arg-type]
+    facts = result.measurements[0].detail["sequences"]
+    single = network.logits(windows.x, windows.lengths).argmax(axis=1) != windows.y
+    assert facts == {
+        "sequences": windows.sequences, "windows": len(windows), "voting": int((counts > 1).sum()),
+        "windows_each": [1, round(float(counts.mean()), 3), int(counts.max())],
+        "value": result.values()["error"], "window_value": float(np.mean(single)),
+        "lengths": [int(windows.lengths.min()), round(float(windows.lengths.mean()), 3), 5],  # type: ignore[union-attr]
+    }  # fmt: skip
+    assert facts["windows"] > facts["sequences"] > facts["voting"] > 0
+
+
+def test_the_command_line_shows_the_facts_about_sequences(archive: Path, tmp_path: Path) -> None:
+    result, _ = trial(spec(archive, {"max_len": 5, "stride": 2}), tmp_path, epochs=1)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    view = TrialView(
+        experiment=1, index=0, candidate=Candidate(parameters={}, origin="manual", round="manual"), state=result.state,
+        epochs=1, seed=1, trained_epochs=1, costs={}, measurements=result.measurements, created_at=now,
+    )  # fmt: skip
+    console = Console(width=240, record=True, file=io.StringIO())
+    console.print(render_trial(view, ()))
+    facts = result.measurements[0].detail["sequences"]
+    line = next(
+        each for each in console.export_text().splitlines() if each.startswith("sequences (validation)")
+    )
+    assert f"{facts['sequences']} sequences, {facts['voting']} by votes of several windows" in line
+    assert f"{facts['windows']} windows, 1 to 5 (mean " in line and "of single windows" in line
+    assert "to 5 (mean" in line and "valid steps of a window" in line
 
 
 def test_the_length_of_windows_is_searched(archive: Path, tmp_path: Path) -> None:

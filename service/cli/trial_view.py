@@ -39,6 +39,7 @@ def render_trial(trial: TrialView, curve: Sequence[CurvePoint]) -> RenderableTyp
     parts: list[RenderableType] = [head, Text(), facts_table(facts)]
     if trial.measurements:
         parts += [Text(), _measurements(trial)]
+        parts += [Text(line) for line in _sequences(trial)]
     elif trial.costs:
         costs = ", ".join(
             f"{name} {metric_text(name, value)}" for name, value in trial.costs.items() if name in METRICS
@@ -73,6 +74,35 @@ def _measurements(trial: TrialView) -> Table:
             Text(item.metric, style=style), value, item.split or "-", item.method, item.target or "-"
         )
     return table
+
+
+def _sequences(trial: TrialView) -> list[str]:
+    """Return one line about the sequences of each measurement that has facts about them."""
+    lines = []
+    for item in trial.measurements:
+        facts = item.detail.get("sequences")
+        if not facts:
+            continue
+        words = []
+        if "windows" in facts:
+            shown_as = "error" if item.unit == "fraction" else item.metric
+            values = [metric_text(shown_as, facts[name]) for name in ("value", "window_value")]
+            words += [
+                f"{facts['sequences']} sequences, {facts['voting']} by votes of several windows",
+                f"{facts['windows']} windows, {_spread(facts['windows_each'])} of one sequence",
+                f"{item.metric} {values[0]} of sequences, {values[1]} of single windows",
+            ]
+        if "lengths" in facts:
+            sample = "window" if "windows" in facts else "sample"
+            words.append(f"{_spread(facts['lengths'])} valid steps of a {sample}")
+        lines.append(f"sequences ({item.split}): {'; '.join(words)}")
+    return lines
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Return least, most and mean of a number in words."""
+    least, mean, most = values
+    return f"{least:g}" if least == most else f"{least:g} to {most:g} (mean {mean:.3g})"
 
 
 def _curve(curve: Sequence[CurvePoint]) -> Text:

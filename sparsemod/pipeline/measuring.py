@@ -18,7 +18,7 @@ from sparsemod.training.metrics import METRICS as SCORERS
 from sparsemod.training.metrics import Score
 from sparsemod.training.resident import fitted
 from sparsemod.training.tasks.base import Task
-from sparsemod.training.votes import voted
+from sparsemod.training.votes import sequence_facts, voted
 from sparsemod.units import METRICS, over_budget
 
 if TYPE_CHECKING:
@@ -68,8 +68,11 @@ def network_quality(work: "Work", network: Quantized, split: Split) -> Measureme
     task = fitted(problem.spec.task, work.data)
     metric = problem.spec.training.metric
     outputs, inputs = network.logits(split.x, split.lengths), network.seen(split.x)
-    score = _score(problem, task, outputs, inputs, split)
-    answers, truth = voted(task.predictions(outputs, inputs), split.y, split.sequence)
+    predictions, scorer = task.predictions(outputs, inputs), SCORERS.create(metric)
+    answers, truth = voted(predictions, split.y, split.sequence)
+    score = scorer.score(answers, truth)
+    of_windows = score if split.sequence is None else scorer.score(predictions, split.y)
+    sequences = sequence_facts(split.sequence, split.lengths, score.value, of_windows.value)
     return Measurement(
         metric=metric.key,
         value=score.value,
@@ -78,7 +81,10 @@ def network_quality(work: "Work", network: Quantized, split: Split) -> Measureme
         target="host",
         split="test" if split.name == "test" else "validation",
         standard_error=score.standard_error,
-        detail=dict(task.details(answers, truth, work.data.names)),
+        detail={
+            **task.details(answers, truth, work.data.names),
+            **({"sequences": sequences} if sequences else {}),
+        },
     )
 
 

@@ -1,5 +1,7 @@
 """The windows of a sequence vote: its probabilities are the mean of those of its windows."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,3 +23,28 @@ def voted(
     counts = np.diff(first, append=len(sequence))
     means = np.add.reduceat(probabilities, first, axis=0) / counts[:, None]
     return np.log(np.maximum(means, 1e-30)).astype(np.float32), labels[first]
+
+
+def sequence_facts(
+    sequence: NDArray[np.int64] | None, lengths: NDArray[np.int64] | None, value: float, window_value: float
+) -> dict[str, Any]:
+    """Return the facts about the sequences of a measurement as plain values; {} for samples that are no sequences.
+
+    `lengths`: least, mean and most valid steps of a sample. Of windows also the numbers of `sequences`, of `windows`,
+    of sequences with several windows (`voting`), the least, mean and most windows of a sequence
+    (`windows_each`), the metric of the sequences (`value`) and that of single windows without votes (`window_value`).
+    """
+    facts: dict[str, Any] = {}
+    if sequence is not None:
+        counts = np.bincount(sequence)
+        facts |= {
+            "sequences": len(counts), "windows": len(sequence), "voting": int((counts > 1).sum()),
+            "windows_each": _spread(counts), "value": value, "window_value": window_value,
+        }  # fmt: skip
+    if lengths is not None:
+        facts["lengths"] = _spread(lengths)
+    return facts
+
+
+def _spread(counts: NDArray[np.int64]) -> list[float]:
+    return [int(counts.min()), round(float(counts.mean()), 3), int(counts.max())]

@@ -1,4 +1,5 @@
-// What the finished network answers on the validation data: confusion matrix and errors of classes, differences of values, scores.
+// What the finished network answers on the validation data: confusion matrix and errors of classes, differences of values, scores, and
+// the facts about sequences.
 import { html } from "../../lib/ui.js";
 import { count, quality, show, title } from "../../lib/format.js";
 import { Card } from "../../parts/bits.js";
@@ -9,8 +10,9 @@ const WIDTH = 320, HEIGHT = 96;
 export function Answers({ trial, spec }) {
   const measured = trial.measurements.find((/** @type {any} */ m) => m.metric === quality(spec) && m.split === "validation");
   const detail = measured?.detail ?? {};
-  if (!detail.errors && !detail.outputs && !detail.scores) return null;
+  if (!detail.errors && !detail.outputs && !detail.scores && !detail.sequences) return null;
   return html`<${Card} title="Answers on the validation data" wide note=${`${title(measured.metric)} ${show(measured.metric, measured.value)}`}>
+    ${detail.sequences && html`<${Sequences} facts=${detail.sequences} metric=${measured.metric} />`}
     ${detail.confusion && html`<${Confusion} detail=${detail} />`}
     ${detail.errors && !detail.confusion && html`<${Shares} detail=${detail} />`}
     ${detail.outputs?.map((/** @type {any} */ output) => html`<${Differences} key=${output.name} output=${output} />`)}
@@ -19,6 +21,17 @@ export function Answers({ trial, spec }) {
 
 /** @param {number | null} share */
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
+
+/** Least, mean and most of a number. @param {number[]} spread */
+const spread = ([least, mean, most]) => (least === most ? count(least) : `${count(least)} to ${count(most)}, mean ${Number(mean.toPrecision(3))}`);
+
+/** @param {{facts: any, metric: string}} properties */
+const Sequences = ({ facts, metric }) => html`<h3>Sequences</h3><dl class="pairs">
+  ${facts.windows !== undefined && html`<dt>Sequences</dt><dd>${count(facts.sequences)}, ${count(facts.voting)} of them by votes of several windows</dd>
+    <dt>Windows</dt><dd>${count(facts.windows)}; of one sequence ${spread(facts.windows_each)}</dd>
+    <dt>${title(metric)} of sequences</dt><dd>${show(metric, facts.value)}</dd>
+    <dt>${title(metric)} of single windows</dt><dd>${show(metric, facts.window_value)}</dd>`}
+  ${facts.lengths && html`<dt>Valid steps of a ${facts.windows === undefined ? "sample" : "window"}</dt><dd>${spread(facts.lengths)}</dd>`}</dl>`;
 
 /** @param {{detail: any}} properties */
 function Confusion({ detail }) {
