@@ -19,6 +19,7 @@ from torch import nn
 from service.http.app import create_app
 from service.settings import Settings
 from sparsemod.export.c import project
+from sparsemod.export.c.dynamic import generate
 from sparsemod.quantization import quantize
 from sparsemod.records import FailureKind, TrialState
 
@@ -70,7 +71,7 @@ def test_addresses_and_bodies_that_are_shown(block: Block, line: str, tmp_path: 
 
 
 def test_c_prototypes_are_those_of_a_header(tmp_path: Path) -> None:
-    plain, several, streaming = blocks("c", (DOCS / "c-export.md",))
+    plain, several, streaming, floats = blocks("c", (DOCS / "c-export.md",))
     image = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
     sequence = nn.Sequential(
         nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(4, 3, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()
@@ -85,6 +86,8 @@ def test_c_prototypes_are_those_of_a_header(tmp_path: Path) -> None:
         for line in block.text.splitlines():
             prototype = line.partition(";")[0] + ";"
             assert prototype in header
+    header = generate(quantize(image, torch.randn(8, 1, 4, 4), "dynamic"), name="digits").files["digits.h"]
+    assert all(line.partition(";")[0] + ";" in header for line in floats.text.splitlines())
     samples = {"image": torch.randn(8, 1, 4, 4), "sensors": torch.randn(8, 3)}
     project(quantize(Fusion(), samples), tmp_path / "fusion", name="fusion")
     header = (tmp_path / "fusion" / "fusion.h").read_text()
