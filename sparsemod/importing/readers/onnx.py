@@ -11,7 +11,7 @@ from sparsemod.importing.float_network import ImportedNetwork
 from sparsemod.importing.integer import to_integer_network
 from sparsemod.importing.metadata import described
 from sparsemod.importing.reader import READERS, Imported, Reader
-from sparsemod.importing.readers import onnx_copies, onnx_recurrent, onnx_rules  # noqa: F401  register the rules
+from sparsemod.importing.readers import onnx_copies, onnx_norms, onnx_recurrent, onnx_rules  # noqa: F401  register the rules
 from sparsemod.importing.readers.onnx_file import OnnxFile
 from sparsemod.importing.readers.onnx_moved import on_moved
 from sparsemod.importing.simplify import simplified
