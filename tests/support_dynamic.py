@@ -61,6 +61,13 @@ class Shifted(nn.Module):
         return torch.relu(torch.flip(x, [2]) + self.constants)
 
 
+class Taken(nn.Module):
+    """Every second row and the last channels, with padding around."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(x[:, -3:, ::2], (1, 0, 2, 1))
+
+
 def _activation(rng: np.random.Generator, channels: int) -> nn.Module:
     made: list[nn.Module] = [
         nn.ReLU(), nn.ReLU6(), nn.Hardswish(), nn.Hardsigmoid(), nn.SiLU(), nn.Tanh(), nn.Sigmoid(), nn.LeakyReLU(0.1),
@@ -103,6 +110,8 @@ def random_image_module(rng: np.random.Generator) -> tuple[nn.Module, tuple[int,
             layers.append(Excited(channels))
         elif kind == 5:
             layers.append(Shifted((channels, height, width)))
+        elif kind == 6 and height >= 5:
+            layers.append(Taken())
         elif min(height, width) >= 3:
             layers += [_conv(rng, channels, int(rng.choice([channels, rng.integers(1, 9)])))]
         layers.append(_activation(rng, now()[0]))

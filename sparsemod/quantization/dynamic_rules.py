@@ -88,7 +88,7 @@ def _table(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
     return evaluate(operator.attributes["function"], inputs[0])
 
 
-@DYNAMIC.rules("concat", "flatten", "reshape", "transpose", "move", "last_step")
+@DYNAMIC.rules("concat", "flatten", "reshape", "transpose", "move", "take", "last_step")
 def _copied(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
     """Run the float rule: elements are copied."""
     lengths = inputs[-1] if operator.attributes.get("lengths") else None

@@ -16,7 +16,8 @@ from sparsemod.quantization.layers.movements import Interpolate, Move, Take
 from sparsemod.quantization.layers.normalizing import L2Normalize, Softmax
 from sparsemod.quantization.layers.pairs import Combined, Multiply, Pair
 
-_OUTSIDE = 0xFFFF
+OUTSIDE_PLACE = 0xFFFF
+"""The place of what lies outside of the input; `NN_OUTSIDE` in nn.h."""
 _OPERATIONS = {"sum": "NN_SUM", "subtract": "NN_SUM", "maximum": "NN_LARGER", "minimum": "NN_SMALLER"}
 
 
@@ -124,9 +125,9 @@ def _reshape(context: Context, layer: Reshape) -> Emitted:
 
 
 def _places(context: Context, layer: Any, key: str, places: Any) -> Array:
-    if max(places) >= _OUTSIDE:
+    if max(places) >= OUTSIDE_PLACE:
         raise InvalidInput(f"layer {layer.name!r}.{key}", max(places), "at most 65534 in the C export")
-    values = np.array([_OUTSIDE if place < 0 else place for place in places], np.uint16)
+    values = np.array([OUTSIDE_PLACE if place < 0 else place for place in places], np.uint16)
     return shared(context, "uint16_t", "places", values)
 
 

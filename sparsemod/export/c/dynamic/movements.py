@@ -4,14 +4,17 @@ from typing import Any
 
 import numpy as np
 
+from sparsemod.errors import InvalidInput
 from sparsemod.export.c import text
 from sparsemod.export.c.dynamic.functions import written
 from sparsemod.export.c.dynamic.layers import DYNAMIC_EMITTERS, DynamicContext, unsupported
+from sparsemod.export.c.dynamic.memory import node
 from sparsemod.export.c.layers import Array, Emitted
-from sparsemod.export.c.operators import move_text
+from sparsemod.export.c.operators import OUTSIDE_PLACE, move_text
 from sparsemod.export.c.recurrent import valid_steps
 from sparsemod.graph import Operator
 from sparsemod.graph.functions import title
+from sparsemod.measure.operator_features import image_places
 from sparsemod.patterns import Pattern, in_memory, pattern_of
 from sparsemod.quantization.dynamic_functions import unknown
 
@@ -37,6 +40,31 @@ def _table(context: DynamicContext, operator: Operator) -> Emitted:
 def _move(context: DynamicContext, operator: Operator) -> Emitted:
     a = operator.attributes
     return _copied(context, operator, Pattern(tuple(a["sizes"]), tuple(a["strides"]), a["offset"]))
+
+
+@DYNAMIC_EMITTERS.register("take")
+def _take(context: DynamicContext, operator: Operator) -> Emitted:
+    depth, _, width = context.image(operator.inputs[0])
+    channels, rows, columns = context.image(operator.output)
+    by_axis = image_places(context.graph.tensors, node(operator))
+    keys, sizes = ("rows", "columns", "channels"), (rows, columns, channels)
+    arrays = []
+    for key, places, size in zip(keys, by_axis, sizes, strict=True):
+        chosen = places or range(size)
+        if max(chosen) >= OUTSIDE_PLACE:
+            raise InvalidInput(f"layer {operator.name!r}.{key}", max(chosen), "at most 65534 in the C export")
+        values = np.array([OUTSIDE_PLACE if place < 0 else place for place in chosen], np.uint16)
+        arrays.append(Array("uint16_t", f"{context.name}_{key}", values))
+    kept = tuple(arrays if by_axis[2] else arrays[:2])
+    fields = {
+        "in_columns": width, "in_channels": depth, "out_rows": rows, "out_columns": columns, "out_channels": channels,
+        **{array.name.removeprefix(f"{context.name}_"): array.name for array in kept},
+    }  # fmt: skip
+    fill = "0.0f" if operator.attributes["fill"] == "zero" else "-FLT_MAX"
+    return Emitted(
+        [f"nd_take(&{context.name}, {fill}, {{in0}}, {{out}});"], ("nd_take",), "chosen rows, columns and channels",
+        kept, text.struct("nn_take_layer", context.name, fields),
+    )  # fmt: skip
 
 
 @DYNAMIC_EMITTERS.rules("flatten", "reshape")

@@ -98,6 +98,7 @@ void nd_offset(int32_t size, int32_t activation, const float *constants, const f
 
 /* These may not. */
 void nd_move(const nn_move_layer *layer, const float *input, float *output);
+void nd_take(const nn_take_layer *layer, float fill, const float *input, float *output);
 void nd_copy_part(int32_t rows, int32_t run, int32_t stride, const float *input, float *output);
 
 /* `scratch`: 4 bytes of state for each unit (LSTM: 8), which the caller sets to zero, and a byte for each unit and each feature. */
