@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -14,7 +14,6 @@ from sparsemod.files import digest_of
 from sparsemod.plugins import Plugin, PluginConfig, Plugins
 
 if TYPE_CHECKING:
-    from sparsemod.quantization.dynamic_network import DynamicNetwork
     from sparsemod.quantization.integer_network import IntegerNetwork
 
 
@@ -22,6 +21,17 @@ class ExporterConfig(PluginConfig):
     """Base of the formats' configs."""
 
     format: FormatName = Field(description="Name of the format.")
+
+
+class Deployed(Protocol):
+    """What the exporters read of a dynamically quantized network."""
+
+    title: ClassVar[str]
+
+    @property
+    def uses_lengths(self) -> bool:
+        """Whether it reads the number of valid steps of each sample."""
+        ...
 
 
 C = TypeVar("C", bound=ExporterConfig)
@@ -62,7 +72,7 @@ class Exporter(Plugin[C]):
 
     def export(
         self,
-        network: "IntegerNetwork | DynamicNetwork",
+        network: "IntegerNetwork | Deployed",
         folder: Path | str,
         *,
         name: str = DEFAULT,
@@ -112,7 +122,7 @@ def exporter(name: str, field: str = "formats") -> Exporter[Any]:
 
 
 def export(
-    wanted: str, network: "IntegerNetwork | DynamicNetwork", folder: Path | str, **options: Any
+    wanted: str, network: "IntegerNetwork | Deployed", folder: Path | str, **options: Any
 ) -> ExportReport:
     """Write `network` in the format called `wanted`; see Exporter.export."""
     return exporter(wanted).export(network, folder, **options)
@@ -123,13 +133,13 @@ def expressible(kind: str) -> tuple[str, ...]:
     return tuple(name for name in EXPORTERS.names() if kind in exporter(name).kinds)
 
 
-def check(handler: Exporter[Any], network: "IntegerNetwork | DynamicNetwork") -> None:
+def check(handler: Exporter[Any], network: "IntegerNetwork | Deployed") -> None:
     """Raise Unsupported for a kind of network that the format does not take, and for the first layer that it cannot express.
 
     The rules of the C export check the operators of a dynamically quantized network."""
-    from sparsemod.quantization.dynamic_network import DynamicNetwork
+    from sparsemod.quantization.integer_network import IntegerNetwork
 
-    if isinstance(network, DynamicNetwork):
+    if not isinstance(network, IntegerNetwork):
         if not handler.takes_dynamic:
             taking = [name for name in EXPORTERS.names() if exporter(name).takes_dynamic]
             hint = f"supported by: {', '.join(taking)}; quantization.scheme static makes a network for every format"
