@@ -211,6 +211,8 @@ def test_the_planned_arena_is_that_of_the_c_code(scheme: str) -> None:
     result = evaluate(spec, default_candidate(spec), epochs=1, seed=1, data=data)
     assert result.state is TrialState.COMPLETED, result.failure
     assert not [note for note in result.notes if "planned" in note]
+    size = next(m for m in result.measurements if m.metric == "model_size")
+    assert size.detail["sparse"] == size.detail["deployed"]  # the C code stores every weight
 
 
 @needs_emulator
