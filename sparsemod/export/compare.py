@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.export.report import Verification
 from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.tensor import TensorInfo
 from sparsemod.quantization.layers import Layer, Weighted
 
 RANDOM_SAMPLES = 64
@@ -24,9 +25,13 @@ def inputs(network: IntegerNetwork, samples: Any) -> Named:
         return network.quantize_named(samples if isinstance(samples, Mapping) else {network.input: samples})
     rng = np.random.default_rng(0)
     return {
-        name: rng.integers(-128, 128, (RANDOM_SAMPLES, *network.tensors[name].shape)).astype(np.int8)
-        for name in network.inputs
+        name: _drawn(rng, network.tensors[name]) for name in network.inputs
     }
+
+
+def _drawn(rng: np.random.Generator, tensor: TensorInfo) -> NDArray[Any]:
+    half = 1 << (tensor.bits - 1)
+    return rng.integers(-half, half, (RANDOM_SAMPLES, *tensor.shape)).astype(tensor.dtype)
 
 
 def compare_named(
