@@ -24,9 +24,7 @@ def inputs(network: IntegerNetwork, samples: Any) -> Named:
     if samples is not None:
         return network.quantize_named(samples if isinstance(samples, Mapping) else {network.input: samples})
     rng = np.random.default_rng(0)
-    return {
-        name: _drawn(rng, network.tensors[name]) for name in network.inputs
-    }
+    return {name: _drawn(rng, network.tensors[name]) for name in network.inputs}
 
 
 def _drawn(rng: np.random.Generator, tensor: TensorInfo) -> NDArray[Any]:

@@ -57,7 +57,9 @@ def band_bytes(tensors: Tensors, node: Node) -> int:
     a = node.attributes
     size, bands = tables.fft_size(int(a["window"])), int(a["bands"])
     starts, _ = tables.steps(size, _corners(node))
-    numbers = int(a["window"]) + size // 4 + 1 + bands + 2 + int(starts[-1] - starts[0]) + tables.LOG_SEGMENTS + 1
+    numbers = (
+        int(a["window"]) + size // 4 + 1 + bands + 2 + int(starts[-1] - starts[0]) + tables.LOG_SEGMENTS + 1
+    )
     return 2 * (numbers + bands * int(a["coefficients"])) + _SCALE * tensors.image(node.output)[0]
 
 

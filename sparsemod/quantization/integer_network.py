@@ -131,7 +131,11 @@ class IntegerNetwork(Evaluation):
         source = self.tensors[layer.inputs[0]]
         widths = {self.tensors[name].bits for name in layer.inputs}
         same = output.bits == source.bits if layer.traits.view else output.bits == 8
-        if widths != {source.bits} or not same or (not layer.traits.view and layer.traits.reads_wide != (source.bits == 16)):
+        if (
+            widths != {source.bits}
+            or not same
+            or (not layer.traits.view and layer.traits.reads_wide != (source.bits == 16))
+        ):
             allowed = "int16 samples where the layer reads them, else int8 tensors"
             raise InvalidInput(f"layer {layer.name!r}.inputs", sorted(widths), allowed)
         if layer.traits.positions and self.named.layout(layer.inputs[0]).channel != 0:
@@ -398,7 +402,9 @@ _SEVERAL = ("other_inputs", "other_outputs", "output_names")
 
 
 def _described(tensor: TensorInfo) -> list[Any]:
-    more = [tensor.layout, tensor.bits] if tensor.bits != 8 else [] if tensor.layout is None else [tensor.layout]
+    more = (
+        [tensor.layout, tensor.bits] if tensor.bits != 8 else [] if tensor.layout is None else [tensor.layout]
+    )
     return [list(tensor.shape), tensor.scale, tensor.zero_point, *more]
 
 

@@ -89,7 +89,10 @@ def steps(size: int, corners: Float64) -> tuple[Int64, Float64]:
     rises = []
     for interval in range(len(corners) - 1):
         low, high = corners[interval], corners[interval + 1]
-        rises += [min(max((k - low) / (high - low), 0.0), 1.0) for k in range(starts[interval], starts[interval + 1])]
+        rises += [
+            min(max((k - low) / (high - low), 0.0), 1.0)
+            for k in range(starts[interval], starts[interval + 1])
+        ]
     return starts, np.array(rises)
 
 

@@ -149,7 +149,9 @@ def _bytes(
     for name, images in inputs.items():
         shape = network.tensors[name].shape
         if images.shape[1:] != shape or images.dtype.kind not in "if":
-            raise InvalidInput("images", (str(images.dtype), images.shape), f"whole numbers or floats of (N, {shape})")
+            raise InvalidInput(
+                "images", (str(images.dtype), images.shape), f"whole numbers or floats of (N, {shape})"
+            )
         whole = network.tensors[name].dtype
         if images.dtype.kind == "i" and images.dtype != whole:
             raise InvalidInput("images", str(images.dtype), f"{np.dtype(whole)} or floats")

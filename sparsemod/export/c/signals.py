@@ -41,12 +41,19 @@ def _band_energies(context: Context, layer: BandEnergies) -> Emitted:
     if layer.coefficients:
         cosines = tables.fixed(tables.cosines(layer.coefficients, layer.bands), 15)
         constants["cosines"] = ("int16_t", cosines, np.int16)
-    more = {key: shared(context, kind, key, values.astype(type_)) for key, (kind, values, type_) in constants.items()}
+    more = {
+        key: shared(context, kind, key, values.astype(type_))
+        for key, (kind, values, type_) in constants.items()
+    }
     fields |= {key: array.name for key, array in more.items()}
     fields |= {
         "floor": layer.floor, "size": layer.size, "bands": layer.bands, "coefficients": layer.coefficients,
     }  # fmt: skip
-    words = f"{layer.coefficients} coefficients of {layer.bands} bands" if layer.coefficients else f"{layer.bands} bands"
+    words = (
+        f"{layer.coefficients} coefficients of {layer.bands} bands"
+        if layer.coefficients
+        else f"{layer.bands} bands"
+    )
     return Emitted(
         [f"nn_band_energies(&{context.name}, {{in0}}, {{out}}, {{scratch}});"], ("nn_band_energies",),
         f"{words} of windows of {layer.window_size} samples, every {layer.hop}", (*arrays, *more.values()),

@@ -250,7 +250,14 @@ def _place(offset: int) -> str:
     return f"arena.bytes + {offset}" if offset else "arena.bytes"
 
 
-_TYPES = {"int8_t": "<i1", "uint8_t": "<u1", "int16_t": "<i2", "uint16_t": "<u2", "int32_t": "<i4", "uint32_t": "<u4"}
+_TYPES = {
+    "int8_t": "<i1",
+    "uint8_t": "<u1",
+    "int16_t": "<i2",
+    "uint16_t": "<u2",
+    "int32_t": "<i4",
+    "uint32_t": "<u4",
+}
 
 
 def unshared(layers: Sequence[Emitted]) -> list[Emitted]:

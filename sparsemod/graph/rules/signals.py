@@ -51,7 +51,9 @@ def _run_energies(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Ten
 
 @FLOAT.register("window_statistics")
 def _run_statistics(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
-    return _scaled(graph, operator, statistics(inputs[0], *(operator.attributes[name] for name in _STATISTICS)))
+    return _scaled(
+        graph, operator, statistics(inputs[0], *(operator.attributes[name] for name in _STATISTICS))
+    )
 
 
 def _scaled(graph: Graph, operator: Operator, made: Tensor) -> Tensor:

@@ -51,7 +51,12 @@ def spectrum(layer: BandEnergies, x: Int64) -> tuple[Int64, Int64]:
             imaginary[a], imaginary[b] = imaginary[a] + bi, imaginary[a] - bi
         each *= 2
     k = np.arange(half + 1)
-    ar, ai, br, bi = real[k % half], imaginary[k % half], real[(half - k) % half], imaginary[(half - k) % half]
+    ar, ai, br, bi = (
+        real[k % half],
+        imaginary[k % half],
+        real[(half - k) % half],
+        imaginary[(half - k) % half],
+    )
     c, s = (table.reshape(-1, *[1] * (x.ndim - 1)) for table in (cosine, sine))
     odd_real, odd_imaginary = ai + bi, br - ar
     twice_real = ar + br + ((odd_real * c + odd_imaginary * s + (1 << 14)) >> 15)

@@ -58,7 +58,9 @@ class Framed(Layer):
                 raise self.reject(name, (str(array.dtype), array.shape), "int32, one for each feature")
         if not len(self.multiplier) or len(self.multiplier) % self.features:
             raise self.reject("multiplier", len(self.multiplier), f"a multiple of {self.features} features")
-        if np.any((self.shift < 1) | (self.shift > 55)) or np.any(np.abs(self.multiplier.astype(np.int64)) > 2**23):
+        if np.any((self.shift < 1) | (self.shift > 55)) or np.any(
+            np.abs(self.multiplier.astype(np.int64)) > 2**23
+        ):
             raise self.reject("multiplier, shift", (self.multiplier, self.shift), "at most 2^23; 1 to 55")
         if np.any(np.abs(self.offset.astype(np.int64)) > 2**30):
             raise self.reject("offset", self.offset, "at most 2^30")
