@@ -1,6 +1,7 @@
 """The layers on signals in Python integers and plain loops over one sample, written from the layers' definitions."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def slow_signal(layer: Framed, x: np.ndarray, zero_out: int) -> np.ndarray:
 def _statistics(x: list[int]) -> list[int]:
     n, total = len(x), sum(x)
     above = [n * v > total for v in x]
-    crossings = sum(a != b for a, b in zip(above, above[1:], strict=False))
+    crossings = sum(a != b for a, b in pairwise(above))
     root = math.isqrt(n * sum(v * v for v in x) - total * total)
     return [total, root, n * min(x), n * max(x), crossings << 15]
 

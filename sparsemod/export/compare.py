@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.export.report import Verification
 from sparsemod.quantization.integer_network import IntegerNetwork
-from sparsemod.quantization.tensor import TensorInfo
 from sparsemod.quantization.layers import Layer, Weighted
+from sparsemod.quantization.tensor import TensorInfo
 
 RANDOM_SAMPLES = 64
 CLOSE = 2.0**-12  # an add's factor may be rounded to 21 bits below the largest factor

@@ -44,4 +44,4 @@ def _motion(rng: np.random.Generator, label: int) -> NDArray[np.float32]:
     turned, _ = np.linalg.qr(np.eye(3) + rng.normal(0, 0.25, (3, 3)))
     turned = turned * np.sign(np.diag(turned))
     motion = (np.stack(axes, 1) + np.array([0, 0, 1.0])) @ turned.T
-    return (motion + rng.normal(0, rng.uniform(0.01, 0.06), motion.shape)).astype(np.float32)
+    return np.asarray(motion + rng.normal(0, rng.uniform(0.01, 0.06), motion.shape), np.float32)

@@ -45,8 +45,8 @@ def spectrum(layer: BandEnergies, x: Int64) -> tuple[Int64, Int64]:
             a, b = np.arange(j, half, 2 * each), np.arange(j + each, half, 2 * each)
             br, bi = real[b], imaginary[b]
             if j:
-                c, s = cosine[j * (half // each)], sine[j * (half // each)]
-                br, bi = (br * c + bi * s + (1 << 14)) >> 15, (bi * c - br * s + (1 << 14)) >> 15
+                cos, sin = cosine[j * (half // each)], sine[j * (half // each)]
+                br, bi = (br * cos + bi * sin + (1 << 14)) >> 15, (bi * cos - br * sin + (1 << 14)) >> 15
             real[a], real[b] = real[a] + br, real[a] - br
             imaginary[a], imaginary[b] = imaginary[a] + bi, imaginary[a] - bi
         each *= 2
@@ -57,8 +57,11 @@ def spectrum(layer: BandEnergies, x: Int64) -> tuple[Int64, Int64]:
         real[(half - k) % half],
         imaginary[(half - k) % half],
     )
-    c, s = (table.reshape(-1, *[1] * (x.ndim - 1)) for table in (cosine, sine))
-    odd_real, odd_imaginary = ai + bi, br - ar
+    axes = (-1, *[1] * (x.ndim - 1))
+    c: Int64 = cosine.reshape(axes)
+    s: Int64 = sine.reshape(axes)
+    odd_real: Int64 = ai + bi
+    odd_imaginary: Int64 = br - ar
     twice_real = ar + br + ((odd_real * c + odd_imaginary * s + (1 << 14)) >> 15)
     twice_imaginary = ai - bi + ((odd_imaginary * c - odd_real * s + (1 << 14)) >> 15)
     return twice_real**2 + twice_imaginary**2, scaled
