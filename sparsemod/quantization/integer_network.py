@@ -20,9 +20,9 @@ from sparsemod.quantization.arithmetic import (
     Int8,
     dequantize_values,
 )
-from sparsemod.quantization.files import pack, unpack
+from sparsemod.quantization.files import described, pack, stored_layer, unpack
 from sparsemod.quantization.interpreter import run
-from sparsemod.quantization.layers import LAYERS, Layer, Weighted, layer_fields
+from sparsemod.quantization.layers import Layer, Weighted, layer_fields
 from sparsemod.quantization.network import Evaluation, LayerInfo, best, by_name, checked_lengths, sized
 from sparsemod.quantization.raw_samples import InputNormalization
 from sparsemod.quantization.tensor import TensorInfo
@@ -341,7 +341,7 @@ class IntegerNetwork(Evaluation):
             "version": VERSION,
             "input": self.input,
             "output": self.output,
-            "tensors": {name: _described(tensor) for name, tensor in self.tensors.items()},
+            "tensors": {name: described(tensor) for name, tensor in self.tensors.items()},
             "layers": layers,
         }
         if self.normalization is not None:
@@ -370,7 +370,7 @@ class IntegerNetwork(Evaluation):
                 n: TensorInfo(tuple(s), float(scale), int(z), *more)
                 for n, (s, scale, z, *more) in header["tensors"].items()
             }
-            layers = tuple(_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
+            layers = tuple(stored_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
             # Files of earlier releases lack these keys.
             stored, classes = header.get("normalization"), header.get("classes", ())
             normalization = None if stored is None else InputNormalization.from_dict(stored)
@@ -399,18 +399,3 @@ class IntegerNetwork(Evaluation):
 
 
 _SEVERAL = ("other_inputs", "other_outputs", "output_names")
-
-
-def _described(tensor: TensorInfo) -> list[Any]:
-    more = (
-        [tensor.layout, tensor.bits] if tensor.bits != 8 else [] if tensor.layout is None else [tensor.layout]
-    )
-    return [list(tensor.shape), tensor.scale, tensor.zero_point, *more]
-
-
-def _layer(index: int, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Layer:
-    layer = LAYERS.rule(entry["kind"], entry["name"])
-    values = {n: tuple(v) if isinstance(v, list) else v for n, v in entry.items() if n != "kind"}
-    layer_arrays = {n.partition(".")[2]: a for n, a in arrays.items() if n.partition(".")[0] == str(index)}
-    fields: dict[str, Any] = {**values, **layer_arrays}
-    return layer(**fields)
