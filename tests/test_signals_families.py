@@ -116,7 +116,7 @@ def test_an_experiment_from_the_spec_to_c(tmp_path: Path) -> None:
     exported = best.export(tmp_path / "made", ["c"])
     assert exported.reports[0].verifications[0].largest_difference == 0
     assert any("const int16_t *input" in header.read_text() for header in (tmp_path / "made").rglob("*.h"))
-    network, x = best.network, np.asarray(sounds(None, per_class=8).x[:6])
+    network, x = best.network(), np.asarray(sounds(None, per_class=8).x[:6])
     given = network.quantize_samples(x)
     assert given.dtype == np.int16 and np.abs(given * 2.0**-15 - x).max() <= 2.0**-16
     assert np.array_equal(host_run(network, given), network.run(given))

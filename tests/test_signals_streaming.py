@@ -75,10 +75,11 @@ def test_every_hop_gives_the_window_of_the_samples_so_far(name: str, tmp_path: P
         for frame in range(network.steps // hop):
             lengths = np.full(len(whole), (frame + 1) * hop)
             assert np.array_equal(found[:, frame], network.run(whole, lengths)), frame
-    raw = whole[..., :used] * np.float32(network.tensors[network.input].scale)
-    assert np.array_equal(
-        stepped(network, raw, tmp_path / "raw", hop)[:, -1], expected.reshape(len(whole), -1)
-    )
+    if name == "frames apart":  # from floats
+        raw = whole[..., :used] * np.float32(network.tensors[network.input].scale)
+        assert np.array_equal(
+            stepped(network, raw, tmp_path / "raw", hop)[:, -1], expected.reshape(len(whole), -1)
+        )
 
 
 def test_frames_of_two_hops_have_no_streaming_form() -> None:
