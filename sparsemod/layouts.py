@@ -105,10 +105,13 @@ def described() -> str:
 
 @dataclass(frozen=True)
 class Tensors:
-    """The tensors of a network by name: `shapes` of one sample, and `layouts` other than the default."""
+    """The tensors of a network by name: `shapes` of one sample, and `layouts` other than the default.
+
+    `wide`: tensors whose elements are 16-bit numbers; those of all others are bytes."""
 
     shapes: Mapping[str, Shape]
     layouts: Mapping[str, str] = field(default_factory=dict)
+    wide: frozenset[str] = frozenset()
 
     def layout(self, name: str) -> TensorLayout:
         """Return a tensor's layout."""
@@ -125,3 +128,7 @@ class Tensors:
     def elements(self, name: str) -> int:
         """The number of a tensor's elements."""
         return math.prod(self.shapes[name])
+
+    def bytes(self, name: str) -> int:
+        """The bytes of a tensor."""
+        return self.elements(name) * (2 if name in self.wide else 1)

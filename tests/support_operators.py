@@ -25,8 +25,9 @@ from sparsemod.quantization.layers import LAYERS
 from sparsemod.quantization.static import RULES
 from sparsemod.registry import Registry
 from sparsemod.sequences import last_step, mean_steps
+from sparsemod.signals.modules import BandEnergies, WindowStatistics
 
-IMAGE, SEQUENCE, STEPS = (3, 6, 8), (3, 12), (12, 3)
+IMAGE, SEQUENCE, STEPS, SIGNAL = (3, 6, 8), (3, 12), (12, 3), (2, 120)
 
 
 class Applied(nn.Module):
@@ -101,6 +102,12 @@ def normed(layer: Any) -> nn.Module:
     return made
 
 
+def normed_features(features: Any) -> nn.Module:
+    """Return features of two channels with a batch norm behind them."""
+    made: nn.Module = nn.Sequential(features, nn.BatchNorm1d(2 * features.features))
+    return made
+
+
 EXAMPLES = (
     Example("conv", lambda: nn.Conv2d(3, 5, 3, padding=1), IMAGE),
     Example("conv", lambda: nn.Conv1d(3, 5, 3, stride=2, padding=1, dilation=2), SEQUENCE),
@@ -162,6 +169,9 @@ EXAMPLES = (
     Example("lstm", lambda: OneOutput(nn.LSTM(3, 5, batch_first=True, bidirectional=True)), STEPS),
     Example("last_step", lambda: Valid(last_step), STEPS),
     Example("mean_steps", lambda: Valid(mean_steps), STEPS),
+    Example("band_energies", lambda: BandEnergies(32, 12, 1000, 5, mel=False), SIGNAL),
+    Example("band_energies", lambda: normed_features(BandEnergies(48, 20, 8000, 9, coefficients=4)), SIGNAL),
+    Example("window_statistics", lambda: normed_features(WindowStatistics(20, 24)), SIGNAL),
     Example(
         "pad",
         lambda: Applied(lambda x, c: c(functional.pad(x, (1, 2))), nn.Conv1d(3, 2, 3)),

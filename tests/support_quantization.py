@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 from support_slow_recurrent import slow_steps
+from support_slow_signals import slow_signal
 
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import (
@@ -40,6 +41,8 @@ def slow_run(network: IntegerNetwork, images: np.ndarray, lengths: np.ndarray | 
             zero_out = network.tensors[layer.output].zero_point
             if "lengths" in layer.attributes:
                 live[layer.output] = slow_steps(layer, inputs[0], zeros[0], length)
+            elif layer.traits.reads_wide:
+                live[layer.output] = slow_signal(layer, inputs[0], zero_out)
             elif layer.traits.positions:
                 # A sequence (C, L) is an image (C, 1, L).
                 inputs = [x if x.ndim == 3 else x[:, None] for x in inputs]

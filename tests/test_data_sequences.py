@@ -186,6 +186,26 @@ def test_a_folder_of_sounds(tmp_path: Path) -> None:
     assert data.train.x[row, 0, data.train.lengths[row] :].sum() == 0
 
 
+def test_the_lists_of_speech_commands_are_the_splits(tmp_path: Path) -> None:
+    for word in ("yes", "no", "up", "_background_noise_"):
+        for number in range(4):
+            write_sound(tmp_path / word / f"{number}.wav", np.full(8, 100 * number, "<i2"))
+    (tmp_path / "validation_list.txt").write_text("yes/1.wav\nno/1.wav\nup/1.wav\n")
+    (tmp_path / "testing_list.txt").write_text("yes/3.wav\nno/3.wav\nup/3.wav\n")
+    options = {"path": str(tmp_path), "classes": "yes, no", "normalization": "none"}
+    data = load(DatasetSpec(name="folder", options=options))
+    assert data.names == ("no", "yes")
+    found = [
+        sorted(np.rint(part.x[:, 0, 0] * 2**15).tolist())
+        for part in (data.train, data.validation, data.test_split())
+    ]
+    assert found == [[0, 0, 200, 200], [100, 100], [300, 300]]
+    with pytest.raises(
+        InvalidInput, match=r"dataset.options.classes = 'yes, down': at least two of no, up, yes"
+    ):
+        load(DatasetSpec(name="folder", options={**options, "classes": "yes, down"}))
+
+
 def test_a_folder_of_tables_with_its_own_splits(tmp_path: Path) -> None:
     for split, count in (("train", 6), ("test", 2)):
         for name in ("left", "right"):

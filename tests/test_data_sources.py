@@ -205,7 +205,7 @@ def test_errors_inside_an_npz_file_name_the_file(tmp_path: Path) -> None:
 
 
 def test_errors_of_unknown_names_and_options_list_the_existing_ones() -> None:
-    with pytest.raises(UnknownName, match="digits, folder, mnist, npz"):
+    with pytest.raises(UnknownName, match="digits, folder, gestures, mnist, npz"):
         load(DatasetSpec(name="imagenet"))
     with pytest.raises(InvalidInput, match="digits takes normalization"):
         load(DatasetSpec(name="digits", options={"size": 9}))

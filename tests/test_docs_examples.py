@@ -30,6 +30,13 @@ def test_examples_without_a_download(name: str, monkeypatch: pytest.MonkeyPatch)
     dry_run(load(path))
 
 
+@pytest.mark.parametrize("name", ["keyword_spotting", "motion_gestures"])
+def test_the_examples_on_made_signals(name: str) -> None:
+    spec = load(EXAMPLES / name / f"{name}.yaml")
+    options = {**spec.dataset.options, "per_class": 8}
+    dry_run(spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"options": options})}))
+
+
 def test_the_example_on_mnist() -> None:
     if not (DATA / "mnist").is_dir():
         pytest.skip(

@@ -217,6 +217,8 @@ MISSING = {
     *(("pad", stage) for stage in LAYER_STAGES),
     # no tensor of these formats says how many steps are valid; TensorFlow Lite has other recurrent layers
     *((kind, stage) for kind in ("last_step", "mean_steps") for stage in ("onnx", "tflite")),
+    # neither has samples of 16 bits with these integer steps
+    *((kind, stage) for kind in ("band_energies", "window_statistics") for stage in ("onnx", "tflite")),
     ("gru", "tflite"),
     ("lstm", "tflite"),
     *((kind, "macs") for kind in KINDS.names() if not MACS.has(kind)),

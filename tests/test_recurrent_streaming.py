@@ -26,7 +26,8 @@ MAIN = """
 int main(void)
 {
     static %(kind)s step[MODEL_STEP_SIZE];
-    static int8_t input[MODEL_STEP_SIZE], output[MODEL_OUTPUT_SIZE];
+    static %(word)s input[MODEL_STEP_SIZE];
+    static int8_t output[MODEL_OUTPUT_SIZE];
     for (;;) {
         model_reset();
         for (int i = 0; i < %(steps)d; ++i) {
@@ -41,27 +42,31 @@ int main(void)
 }
 """
 READ = {
+    "int16_t": "for (int k = 0; k < MODEL_STEP_SIZE; ++k) { input[k] = step[k]; }",
     "int8_t": "for (int k = 0; k < MODEL_STEP_SIZE; ++k) { input[k] = step[k]; }",
     "float": "model_prepare(step, input);",
 }
 
 
-def stepped(network: IntegerNetwork, samples: np.ndarray, folder: Path) -> np.ndarray:
-    """Return the outputs (N, steps, outputs) of the streaming form after each step."""
+def stepped(network: IntegerNetwork, samples: np.ndarray, folder: Path, hop: int = 1) -> np.ndarray:
+    """Return the outputs (N, steps, outputs) of the streaming form after each step of `hop` samples."""
     folder.mkdir(exist_ok=True)
     project = generate(network, name="model")
     assert project.parts.streaming is not None, project.parts.no_streaming
     for path, content in project.files.items():
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(content)
-    kind = "int8_t" if samples.dtype == np.int8 else "float"
-    (folder / "main.c").write_text(MAIN % {"kind": kind, "steps": network.steps, "read": READ[kind]})
+    info, steps = network.tensors[network.input], network.steps // hop
+    word = f"int{info.bits}_t"
+    kind = word if samples.dtype == info.dtype else "float"
+    main = MAIN % {"kind": kind, "word": word, "steps": steps, "read": READ[kind]}
+    (folder / "main.c").write_text(main)
     flags = [*FLAGS, "-fsanitize=undefined,address", "-fno-sanitize-recover=all"]
     command = [compiler(), *flags, "-I.", "-o", "main", "main.c", *project.sources]
     subprocess.run(command, cwd=folder, check=True)
-    given = network.tensors[network.input].to_memory(samples).tobytes()
+    given = info.to_memory(samples).tobytes()
     found = subprocess.run([str(folder / "main")], input=given, capture_output=True, check=True).stdout
-    return np.frombuffer(found, np.int8).reshape(len(samples), network.steps, -1)
+    return np.frombuffer(found, np.int8).reshape(len(samples), steps, -1)
 
 
 @pytest.mark.slow(every=3)

@@ -23,7 +23,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.errors", "sparsemod.version"),
-    ("sparsemod.decoding", "sparsemod.layouts", "sparsemod.scales", "sparsemod.sequences"),
+    (
+        "sparsemod.decoding",
+        "sparsemod.layouts",
+        "sparsemod.scales",
+        "sparsemod.sequences",
+        "sparsemod.signals",
+    ),
     (
         "sparsemod.files",
         "sparsemod.patterns",

@@ -42,7 +42,12 @@ MemoryRule = Callable[[Node, Tensors], Memory]
 
 MEMORY: Stage[MemoryRule] = Stage(
     "the memory plan",
-    builtin=(__name__, "sparsemod.arena.operator_memory", "sparsemod.arena.recurrent_memory"),
+    builtin=(
+        __name__,
+        "sparsemod.arena.operator_memory",
+        "sparsemod.arena.recurrent_memory",
+        "sparsemod.arena.signal_memory",
+    ),
 )
 """Memory rules by kind: (node, tensors) -> Memory."""
 

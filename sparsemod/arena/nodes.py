@@ -6,6 +6,7 @@ Tensors are stored channels last (see `sparsemod.layouts`). Therefore:
   readers: linear layers, whose weights are permuted to match (also behind activations). Elsewhere the view moves bytes.
 - Every output goes to the caller's memory; a later layer may read it there. An output that is a view of an input or of another output
   is copied at the end.
+- Where a tensor has 16-bit elements, all sizes are whole words, so that every address is one.
 - The memory rule of a kind (`sparsemod.arena.memory`) gives the scratch of its kernel, and whether the kernel works in place. No
   kernel overwrites the network's input, but the input's bytes are free after its last reader.
 """
@@ -64,7 +65,7 @@ def layout(
     read = {buffer_of[name] for node in step_nodes for name in node.inputs}
     steps = tuple(_step(i, n, tensors, buffer_of, outside, read) for i, n in enumerate(step_nodes))
     sizes = {
-        buffer_of[name]: 0 if buffer_of[name] in outside else tensors.elements(name)
+        buffer_of[name]: 0 if buffer_of[name] in outside else _aligned(tensors.bytes(name), tensors)
         for name in buffer_of
         if buffer_of[name] not in outside or buffer_of[name] in read
     }
@@ -134,4 +135,8 @@ def _step(
     free = (
         tuple(name for name in reads if name not in outside) if needs.in_place and made not in outside else ()
     )
-    return Step(str(index), reads, writes, free, needs.scratch)
+    return Step(str(index), reads, writes, free, _aligned(needs.scratch, tensors))
+
+
+def _aligned(size: int, tensors: Tensors) -> int:
+    return (size + 3) // 4 * 4 if tensors.wide else size

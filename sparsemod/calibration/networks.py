@@ -1,4 +1,4 @@
-"""Random networks for calibration: from the families, with branches and pooling, with further operators, and recurrent ones."""
+"""Random networks for calibration: from the families, with branches and pooling, with further operators, recurrent ones, and on signals."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sparsemod.calibration import operator_blocks
 from sparsemod.calibration.recurrent_networks import recurrent_network
+from sparsemod.calibration.signal_networks import signal_network
 from sparsemod.errors import BuildError
 from sparsemod.networks.family import create_family
 from sparsemod.records import DataInfo
@@ -15,7 +16,7 @@ from sparsemod.records import DataInfo
 SHAPES = ((1, 8, 8), (1, 14, 14), (3, 16, 16), (1, 28, 28), (3, 24, 24), (3, 32, 32), (2, 11, 17))
 MACS = (5_000, 1_500_000)
 _KINDS = (
-    "cnn", "cnn", "mlp", "free", "free", "free", "operators", "operators", "operators", "recurrent", "recurrent",
+    "cnn", "cnn", "mlp", "free", "free", "free", "operators", "operators", "operators", "recurrent", "recurrent", "signal", "signal",
 )  # fmt: skip
 
 
@@ -58,6 +59,8 @@ def random_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]
         torch.manual_seed(int(rng.integers(2**31)))
         if kind == "recurrent":
             module, shape = recurrent_network(rng)
+        elif kind == "signal":
+            module, shape = signal_network(rng)
         elif kind in ("free", "operators"):
             module, shape = _without_family(rng, kind == "operators")
         else:
@@ -88,7 +91,7 @@ def _settle(module: nn.Module, rng: np.random.Generator) -> None:
                 part.weight[torch.rand(part.weight.shape) < share] = 0
 
     for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d | nn.BatchNorm1d):
+        if isinstance(part, nn.BatchNorm2d | nn.BatchNorm1d) and part.affine:
             nn.init.uniform_(part.weight, 0.5, 1.5)
             nn.init.uniform_(part.bias, -0.3, 0.3)
 

@@ -124,15 +124,17 @@ class Emulator:
         from sparsemod.quantization.packing import unpacked
 
         if images is None:
-            inputs = {name: np.zeros((1, *network.tensors[name].shape), np.int8) for name in network.inputs}
+            tensors = {name: network.tensors[name] for name in network.inputs}
+            inputs = {name: np.zeros((1, *info.shape), info.dtype) for name, info in tensors.items()}
         else:
             inputs = dict(images) if isinstance(images, Mapping) else {network.input: images}
         for name, values in inputs.items():
             shape = network.tensors[name].shape if name in network.inputs else None
-            if values.dtype != np.int8 or values.shape[1:] != shape or not len(values):
+            kind = np.dtype(network.tensors[name].dtype) if name in network.inputs else np.dtype(np.int8)
+            if values.dtype != kind or values.shape[1:] != shape or not len(values):
                 wanted = ", ".join(map(str, network.tensors[network.input].shape if shape is None else shape))
                 raise InvalidInput(
-                    "images", (str(values.dtype), values.shape), f"int8 of shape (N, {wanted})"
+                    "images", (str(values.dtype), values.shape), f"{kind} of shape (N, {wanted})"
                 )
         emulation = self.run(program(network), flat_inputs(network, inputs, lengths))
         named = unpacked(network, emulation.outputs)

@@ -61,7 +61,7 @@ def program(network: "IntegerNetwork") -> Program:
     """
     from sparsemod.export.c import generate, kernel_sources
 
-    wrapped = network.several or network.uses_lengths
+    wrapped = network.several or network.uses_lengths or bool(network.named.wide)
     project = generate(network, name=MODEL if wrapped else "network")
     own = dict(project.assembled())
     if wrapped:
@@ -72,14 +72,14 @@ def program(network: "IntegerNetwork") -> Program:
         network=own,
         layers=tuple(layer.name for layer in project.layers),
         constants=project.data_bytes,
-        inputs=head(network.uses_lengths) + sum(network.tensors[name].elements for name in network.inputs),
+        inputs=head(network.uses_lengths) + sum(network.named.bytes(name) for name in network.inputs),
         outputs=_output_size(network),
         arena=project.arena.size,
     )
 
 
 MODEL = "model"
-"""The name of a network with lengths or with several inputs or outputs; `network_run` calls it with pointers into one input and one output."""
+"""The name of a network with lengths, 16-bit samples, or several inputs or outputs; `network_run` calls it with pointers into one input and one output."""
 
 
 def _output_size(network: "IntegerNetwork") -> int:
@@ -96,8 +96,10 @@ def _call(name: str, network: "IntegerNetwork") -> str:
     """Return the body of that function: a call of the model `name`."""
     pointers, start = [], head(network.uses_lengths)
     for tensor in network.inputs:
-        pointers.append(f"input + {start}")
-        start += network.tensors[tensor].elements
+        place = f"input + {start}"
+        wide = tensor in network.named.wide
+        pointers.append(f"(const int16_t *)(const void *)({place})" if wide else place)
+        start += network.named.bytes(tensor)
     if network.uses_lengths:
         pointers.append(READ_LENGTH)
     start = 0
@@ -121,7 +123,7 @@ def many(
     own = {path: content for project in projects for path, content in project.assembled().items()}
     flat = [flat_inputs(*case) for case in cases]
     sizes = [_output_size(case[0]) for case in cases]
-    inputs = 4 + max(images.shape[1] for images in flat)
+    inputs = 4 + (max(images.shape[1] for images in flat) + 3) // 4 * 4
     rows: list[Int8] = []
     places: list[tuple[int, int]] = []
     for index, images in enumerate(flat):

@@ -11,6 +11,7 @@ from sparsemod.export.report import Verification
 from sparsemod.quantization.dynamic_network import DynamicNetwork
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Layer, Weighted
+from sparsemod.quantization.tensor import TensorInfo
 
 RANDOM_SAMPLES = 64
 CLOSE = 2.0**-12  # an add's factor may be rounded to 21 bits below the largest factor
@@ -24,10 +25,12 @@ def inputs(network: IntegerNetwork, samples: Any) -> Named:
     if samples is not None:
         return network.quantize_named(samples if isinstance(samples, Mapping) else {network.input: samples})
     rng = np.random.default_rng(0)
-    return {
-        name: rng.integers(-128, 128, (RANDOM_SAMPLES, *network.tensors[name].shape)).astype(np.int8)
-        for name in network.inputs
-    }
+    return {name: _drawn(rng, network.tensors[name]) for name in network.inputs}
+
+
+def _drawn(rng: np.random.Generator, tensor: TensorInfo) -> NDArray[Any]:
+    half = 1 << (tensor.bits - 1)
+    return rng.integers(-half, half, (RANDOM_SAMPLES, *tensor.shape)).astype(tensor.dtype)
 
 
 def compare_named(

@@ -26,11 +26,14 @@ TRANSLATIONS: Stage[Translation] = Stage("capture", builtin=("sparsemod.graph.ru
 
 
 def aten(*names: str, kinds: tuple[str, ...] = ()) -> Callable[[Translate], Translate]:
-    """Decorator that registers a function as the translation of these ATen operators ("conv2d.default") to operators of these kinds."""
+    """Decorator that registers a function as the translation of these ATen operators ("conv2d.default") to operators of these kinds.
+
+    The name of an operator of sparsemod's own starts with "sparsemod."."""
 
     def file(translate: Translate) -> Translate:
         for name in names:
-            TRANSLATIONS.add(f"aten.{name}", Translation(translate, kinds))
+            full = name if name.startswith("sparsemod.") else f"aten.{name}"
+            TRANSLATIONS.add(full, Translation(translate, kinds))
         return translate
 
     return file

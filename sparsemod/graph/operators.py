@@ -27,13 +27,16 @@
 | l2_normalize | any | axis |
 | gru, lstm | (steps, features) | units, steps, reverse, last: whether the output is the last step alone, lengths, state_bias (a key) |
 | last_step, mean_steps | (steps, features) | lengths |
+| band_energies | (channels, length), the network's input | window, hop, rate, bands, low, high, mel, coefficients, floor |
+| window_statistics | (channels, length), the network's input | window, hop |
 
 `sparsemod.kinds` defines the kinds and their traits, `sparsemod.layouts` the layouts of tensors. A sequence is processed as an image
 of height 1: its windows have one row.
 
 `parameter` is the module's name of the convolution or linear weight from which an operator's weight comes. It is None for a computed
 weight and for one that belongs to no such layer; pruning methods only see weights with a name. In a deployed graph conv, linear and
-add also have `activation`: None, "relu" or "relu6".
+add also have `activation`: None, "relu" or "relu6". The weight and the bias of band_energies and window_statistics are a gain and an
+offset of each feature.
 
 An operator whose attribute `lengths` is not 0 reads the number of valid steps of each sample as a second input, which is no tensor
 of the graph: of its own input max(1, number // `lengths`) steps are valid. The weight of gru and lstm is (gates x units, features + units): the matrix of the input beside that of the state, with
@@ -132,7 +135,15 @@ class Graph:
     @cached_property
     def tensors(self) -> Tensors:
         """Return the shapes and layouts of the graph's tensors."""
-        return Tensors(self.shapes, self.layouts)
+        return Tensors(self.shapes, self.layouts, self._wide())
+
+    def _wide(self) -> frozenset[str]:
+        """Return the tensors of 16-bit elements: inputs of operators that read such elements, and the views between."""
+        wide = {name for o in self.operators if o.traits.reads_wide for name in o.inputs}
+        for operator in reversed(self.operators):
+            if operator.output in wide:
+                wide.update(operator.inputs)
+        return frozenset(wide)
 
     def layout(self, name: str) -> TensorLayout:
         """Return a tensor's layout."""

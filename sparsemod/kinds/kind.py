@@ -63,6 +63,8 @@ class Kind:
     """It has a state that passes from each step of a sequence to the next."""
     dense: bool = False
     """Its weights are always stored densely."""
+    reads_wide: bool = False
+    """It reads the network's input, whose elements are 16-bit numbers then."""
     fixed_range: bool = False
     """Its output has a scale and zero point that do not depend on the samples."""
     captured: bool = True
@@ -89,6 +91,7 @@ KINDS: Registry[Kind] = Registry(
         "sparsemod.kinds.normalizing",
         "sparsemod.kinds.products",
         "sparsemod.kinds.recurrent",
+        "sparsemod.kinds.signals",
     ),
 )
 """Every kind of operator by name.

@@ -1,6 +1,6 @@
 """Working memory: bytes of int8 activations that are alive together, over the execution order.
 
-Each element takes one byte. A tensor is alive from the operator that computes it to its last reader; the network's inputs are alive from
+Each element takes one byte, 16-bit samples take two. A tensor is alive from the operator that computes it to its last reader; the network's inputs are alive from
 the start, and its outputs until the end. The inputs and the output of an operator are alive together. Two exceptions:
 
 - flatten and other views: the output uses the input's buffer;
@@ -58,7 +58,7 @@ def _buffers(graph: Graph) -> list[_Buffer]:
         reads.update(dict.fromkeys(operator.inputs, index))
     reads.update(dict.fromkeys(graph.outputs.values(), len(graph.operators)))
 
-    buffers = [_Buffer(name, graph.elements(name), 0, reads.get(name, 0)) for name in graph.inputs]
+    buffers = [_Buffer(name, graph.tensors.bytes(name), 0, reads.get(name, 0)) for name in graph.inputs]
     given = tuple(buffers)
     buffer_of = {buffer.name: buffer for buffer in buffers}
     for index, operator in enumerate(graph.operators):
@@ -68,7 +68,7 @@ def _buffers(graph: Graph) -> list[_Buffer]:
         if operator.traits.view or (operator.traits.in_place and free):
             buffer = source
         else:
-            buffer = _Buffer(operator.output, graph.elements(operator.output), index, index)
+            buffer = _Buffer(operator.output, graph.tensors.bytes(operator.output), index, index)
             buffers.append(buffer)
         buffer.last = max(buffer.last, reads.get(operator.output, index))
         buffer_of[operator.output] = buffer
@@ -79,14 +79,14 @@ def peak(graph: Graph, *, with_input: bool = True) -> int:
     """Return the largest number of bytes alive together, with or without the network's input."""
     moments = timeline(graph)
     if not moments:
-        return sum(map(graph.elements, graph.inputs)) if with_input else 0
+        return sum(map(graph.tensors.bytes, graph.inputs)) if with_input else 0
     return max(moment.bytes if with_input else moment.without_input for moment in moments)
 
 
 def sparse_model_1(graph: Graph) -> int:
     """Return SpArSe's first model: the largest sum of a conv or linear layer's inputs and its weights (int8, all stored), in bytes."""
     sums = [
-        sum(graph.elements(name) for name in o.inputs) + graph.state[o.weight].numel()
+        sum(graph.tensors.bytes(name) for name in o.inputs) + graph.state[o.weight].numel()
         for o in graph.operators
         if o.weight is not None
     ]
@@ -96,7 +96,7 @@ def sparse_model_1(graph: Graph) -> int:
 def sparse_model_2(graph: Graph) -> int:
     """Return SpArSe's second model: the largest sum of an operator's inputs and output in bytes, without views and in-place activations."""
     sums = [
-        sum(graph.elements(name) for name in dict.fromkeys(o.inputs)) + graph.elements(o.output)
+        sum(graph.tensors.bytes(name) for name in dict.fromkeys(o.inputs)) + graph.tensors.bytes(o.output)
         for o in graph.operators
         if not (o.traits.view or o.traits.in_place)
     ]

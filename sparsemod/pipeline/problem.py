@@ -15,13 +15,14 @@ from sparsemod.data.windows import Splitter, windowed_info
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.files import fingerprint
 from sparsemod.networks.family import Family, create_family
+from sparsemod.networks.front_end import with_front_end
 from sparsemod.networks.zoo import network
 from sparsemod.objectives import Objectives
 from sparsemod.plugins import Names
 from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.spec.methods import RULES, TASKS, PruningConfig
+from sparsemod.spec.methods import FRONT_ENDS, RULES, TASKS, PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
 from sparsemod.spec.pipeline_parameters import (
     FINETUNE_EPOCHS,
@@ -65,6 +66,8 @@ class Problem:
                 spec = ExperimentSpec.parse(spec.to_dict(), names=Names.IMPORTED)
             spec.check_methods()
             family = create_family(spec.network.family, spec.network.options, imports=imports)
+            front_end = spec.network.front_end
+            family = with_front_end(family, None if front_end is None else FRONT_ENDS.create(front_end))
             family = with_substitutes(family, spec.network.substitutes, spec.network.substitutes_skip)
             problem = cls(spec, TASKS.create(spec.task).network_info(info), family)
             problem = replace(problem, info=problem.largest_windows())

@@ -105,14 +105,15 @@ def _float32(value: float) -> float:
     return float(np.float32(value))
 
 
-def quantize_values(values: NDArray[Any], scale: float, zero_point: int) -> Int8:
+def quantize_values(values: NDArray[Any], scale: float, zero_point: int, bits: int = 8) -> NDArray[Any]:
     """Quantize real values to int8: clamp(zero_point + round_half_even(float32(value) / float32(scale)), -128, 127).
 
-    NaN becomes the zero point."""
+    NaN becomes the zero point. With 16 `bits`, to int16 in the same way."""
     with np.errstate(over="ignore"):  # infinities are clamped
         scaled = np.rint(np.asarray(values, dtype=np.float32) / np.float32(scale)) + np.float32(zero_point)
     scaled = np.where(np.isnan(scaled), np.float32(zero_point), scaled)
-    return np.asarray(np.clip(scaled, INT8_MIN, INT8_MAX), dtype=np.int8)
+    high = 2 ** (bits - 1) - 1
+    return np.asarray(np.clip(scaled, -high - 1, high), dtype=np.int8 if bits == 8 else np.int16)
 
 
 def dequantize_values(values: NDArray[Any], scale: float, zero_point: int) -> Float32:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput
+from sparsemod.quantization.layers import LAYERS, Layer
+from sparsemod.quantization.tensor import TensorInfo
 
 _HEADER = "header.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest date, so that bytes do not depend on the clock
@@ -84,3 +86,20 @@ def tuples(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(tuples(v) for v in value)
     return {k: tuples(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def described(tensor: TensorInfo) -> list[Any]:
+    """Return a tensor as plain values: the arguments of TensorInfo, without the last ones that have their defaults."""
+    more = (
+        [tensor.layout, tensor.bits] if tensor.bits != 8 else [] if tensor.layout is None else [tensor.layout]
+    )
+    return [list(tensor.shape), tensor.scale, tensor.zero_point, *more]
+
+
+def stored_layer(index: int, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Layer:
+    """Return layer number `index` of a file from its plain values and the file's arrays. Raises Unsupported for an unregistered kind."""
+    layer = LAYERS.rule(entry["kind"], entry["name"])
+    values = {n: tuple(v) if isinstance(v, list) else v for n, v in entry.items() if n != "kind"}
+    layer_arrays = {n.partition(".")[2]: a for n, a in arrays.items() if n.partition(".")[0] == str(index)}
+    fields: dict[str, Any] = {**values, **layer_arrays}
+    return layer(**fields)

@@ -19,11 +19,10 @@ from sparsemod.quantization.arithmetic import (
     Float32,
     Int8,
     dequantize_values,
-    quantize_values,
 )
-from sparsemod.quantization.files import pack, unpack
+from sparsemod.quantization.files import described, pack, stored_layer, unpack
 from sparsemod.quantization.interpreter import run
-from sparsemod.quantization.layers import LAYERS, Layer, Weighted, layer_fields
+from sparsemod.quantization.layers import Layer, Weighted, layer_fields
 from sparsemod.quantization.network import Evaluation, LayerInfo, best, by_name, checked_lengths, sized
 from sparsemod.quantization.raw_samples import InputNormalization
 from sparsemod.quantization.tensor import TensorInfo
@@ -85,6 +84,9 @@ class IntegerNetwork(Evaluation):
         for layer in self.layers:
             self._check(layer)
         channels, outputs = self.named.image(self.input)[0], self.tensors[self.output].shape[0]
+        if self.several and any(tensor.bits != 8 for tensor in self.tensors.values()):
+            allowed = "int8 tensors in a network with several inputs or outputs"
+            raise InvalidInput("tensors", sorted(self.named.wide), allowed)
         if self.several and (self.normalization is not None or self.classes):
             allowed = "none for a network with several inputs or outputs"
             raise InvalidInput("normalization, classes", (self.normalization, self.classes), allowed)
@@ -127,6 +129,15 @@ class IntegerNetwork(Evaluation):
         if shape != output.shape:
             raise InvalidInput(f"layer {layer.name!r}.output", output.shape, f"shape {shape}")
         source = self.tensors[layer.inputs[0]]
+        widths = {self.tensors[name].bits for name in layer.inputs}
+        same = output.bits == source.bits if layer.traits.view else output.bits == 8
+        if (
+            widths != {source.bits}
+            or not same
+            or (not layer.traits.view and layer.traits.reads_wide != (source.bits == 16))
+        ):
+            allowed = "int16 samples where the layer reads them, else int8 tensors"
+            raise InvalidInput(f"layer {layer.name!r}.inputs", sorted(widths), allowed)
         if layer.traits.positions and self.named.layout(layer.inputs[0]).channel != 0:
             raise InvalidInput(f"layer {layer.name!r}.inputs", source, "a layout whose channels come first")
         if layer.traits.keeps_scale and (source.scale, source.zero_point) != (
@@ -151,7 +162,8 @@ class IntegerNetwork(Evaluation):
     def named(self) -> Tensors:
         """Return the shapes and layouts of the network's tensors."""
         layouts = {name: tensor.layout for name, tensor in self.tensors.items() if tensor.layout is not None}
-        return Tensors({name: tensor.shape for name, tensor in self.tensors.items()}, layouts)
+        wide = frozenset(name for name, tensor in self.tensors.items() if tensor.bits == 16)
+        return Tensors({name: tensor.shape for name, tensor in self.tensors.items()}, layouts, wide)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -197,7 +209,7 @@ class IntegerNetwork(Evaluation):
         quantized = {}
         for name, values in by_name(samples, self.inputs).items():
             info = self.tensors[name]
-            quantized[name] = quantize_values(sized(values, info.shape), info.scale, info.zero_point)
+            quantized[name] = info.quantize(sized(values, info.shape))
         return quantized
 
     def run_named(self, inputs: Mapping[str, Int8], lengths: Any = None) -> dict[str, Int8]:
@@ -206,8 +218,10 @@ class IntegerNetwork(Evaluation):
         `lengths`: see `run`."""
         given = by_name(inputs, self.inputs)
         for name, values in given.items():
-            if values.dtype != np.int8:
-                raise InvalidInput(f"inputs.{name}", str(values.dtype), "int8; `quantize_named` takes floats")
+            kind = self.tensors[name].dtype
+            if values.dtype != kind:
+                allowed = f"{np.dtype(kind)}; `quantize_named` takes floats"
+                raise InvalidInput(f"inputs.{name}", str(values.dtype), allowed)
             sized(values, self.tensors[name].shape)
         if len({len(values) for values in given.values()}) != 1:
             counts = {name: len(values) for name, values in given.items()}
@@ -238,7 +252,7 @@ class IntegerNetwork(Evaluation):
         """Quantize float images (N, *input shape) to the network's int8 input: round half to even, clamp."""
         self._single("quantize")
         info = self.tensors[self.input]
-        return quantize_values(sized(images, self.input_shape), info.scale, info.zero_point)
+        return info.quantize(sized(images, self.input_shape))
 
     def quantize_samples(self, raw: Any) -> Int8:
         """Normalize raw samples (N, *input shape), if the network has a normalization, and quantize them to its int8 input."""
@@ -252,8 +266,10 @@ class IntegerNetwork(Evaluation):
         `lengths` (N,): the valid steps of each sample, for a network that uses them; without it every step is valid.
         """
         self._single("run")
-        if images.dtype != np.int8:
-            raise InvalidInput("images", str(images.dtype), "int8; `logits` and `predict` take floats")
+        kind = self.tensors[self.input].dtype
+        if images.dtype != kind:
+            allowed = f"{np.dtype(kind)}; `logits` and `predict` take floats"
+            raise InvalidInput("images", str(images.dtype), allowed)
         return self.run_named({self.input: sized(images, self.input_shape)}, lengths)["output"]
 
     def checked_lengths(self, count: int, lengths: Any = None) -> NDArray[np.int64] | None:
@@ -335,7 +351,7 @@ class IntegerNetwork(Evaluation):
             "version": VERSION,
             "input": self.input,
             "output": self.output,
-            "tensors": {name: _described(tensor) for name, tensor in self.tensors.items()},
+            "tensors": {name: described(tensor) for name, tensor in self.tensors.items()},
             "layers": layers,
         }
         if self.normalization is not None:
@@ -359,12 +375,12 @@ class IntegerNetwork(Evaluation):
         """
         header, arrays = unpack(data, FORMAT, VERSION)
         try:
-            # Tensors with their default layout omit it.
+            # Tensors with their default layout omit it; int8 tensors omit their bits.
             tensors = {
-                n: TensorInfo(tuple(s), float(scale), int(z), *layout)
-                for n, (s, scale, z, *layout) in header["tensors"].items()
+                n: TensorInfo(tuple(s), float(scale), int(z), *more)
+                for n, (s, scale, z, *more) in header["tensors"].items()
             }
-            layers = tuple(_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
+            layers = tuple(stored_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
             # Files of earlier releases lack these keys.
             stored, classes = header.get("normalization"), header.get("classes", ())
             normalization = None if stored is None else InputNormalization.from_dict(stored)
@@ -393,16 +409,3 @@ class IntegerNetwork(Evaluation):
 
 
 _SEVERAL = ("other_inputs", "other_outputs", "output_names")
-
-
-def _described(tensor: TensorInfo) -> list[Any]:
-    layout = [] if tensor.layout is None else [tensor.layout]
-    return [list(tensor.shape), tensor.scale, tensor.zero_point, *layout]
-
-
-def _layer(index: int, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Layer:
-    layer = LAYERS.rule(entry["kind"], entry["name"])
-    values = {n: tuple(v) if isinstance(v, list) else v for n, v in entry.items() if n != "kind"}
-    layer_arrays = {n.partition(".")[2]: a for n, a in arrays.items() if n.partition(".")[0] == str(index)}
-    fields: dict[str, Any] = {**values, **layer_arrays}
-    return layer(**fields)

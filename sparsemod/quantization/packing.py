@@ -11,11 +11,11 @@ from sparsemod.quantization.integer_network import IntegerNetwork
 
 
 def packed(network: IntegerNetwork, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return (N, elements of all inputs) from arrays (N, *input shape) by name. Raises InvalidInput for other names."""
+    """Return (N, bytes of all inputs) as int8 from arrays (N, *input shape) by name. Raises InvalidInput for other names."""
     if set(inputs) != set(network.inputs):
         raise InvalidInput("inputs", sorted(inputs), f"exactly {', '.join(network.inputs)}")
     flat = [
-        network.tensors[name].to_memory(inputs[name]).reshape(len(inputs[name]), -1)
+        network.tensors[name].to_memory(inputs[name]).reshape(len(inputs[name]), -1).view(np.int8)
         for name in network.inputs
     ]
     return np.concatenate(flat, axis=1)

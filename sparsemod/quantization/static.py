@@ -1,5 +1,6 @@
 """Static int8 quantization of a deployed graph: one rule per kind of operator."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,7 +45,7 @@ def quantize_static(
     ranges = _ranges_for_concat(graph, calibrate(graph, samples, rule, lengths))
     build = Build(graph, ranges)
     for name in graph.inputs:
-        build.tensors[name] = build.spanned(name, 0.0)
+        build.tensors[name] = build.samples(name) if name in graph.tensors.wide else build.spanned(name, 0.0)
     for operator, quantize in zip(graph.operators, rules, strict=True):
         build.layers.append(quantize(build, operator))
     return IntegerNetwork(
@@ -78,6 +79,16 @@ class Build:
         scale, zero_point = activation_parameters(*self.ranges[name], least)
         return TensorInfo(self.graph.shapes[name], scale, zero_point, self.graph.layouts.get(name))
 
+    def samples(self, name: str) -> TensorInfo:
+        """Return the int16 tensor of an input. Its scale is a power of two.
+
+        It is 2^-15, as of PCM samples in [-1, 1], for values that reach from 1/16 to 1; else the smallest one that fits the values.
+        """
+        largest = max(abs(bound) for bound in self.ranges[name])
+        sound = 2.0**-4 <= largest <= 1 or largest < 2.0**-100
+        scale = 2.0 ** ((0 if sound else math.ceil(math.log2(largest))) - 15)
+        return TensorInfo(self.graph.shapes[name], scale, 0, self.graph.layouts.get(name), 16)
+
     def base(self, operator: Operator) -> dict[str, Any]:
         """Return the fields that every layer has."""
         return {"name": operator.name, "inputs": operator.inputs, "output": operator.output}
@@ -90,7 +101,7 @@ class Build:
         """Give the output its input's scale and zero point."""
         source = self.tensors[operator.inputs[0]]
         shape, layout = self.graph.shapes[operator.output], self.graph.layouts.get(operator.output)
-        output = TensorInfo(shape, source.scale, source.zero_point, layout)
+        output = TensorInfo(shape, source.scale, source.zero_point, layout, source.bits)
         self.tensors[operator.output] = output
         return output
 

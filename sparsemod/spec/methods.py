@@ -66,6 +66,12 @@ class ScheduleConfig(PluginConfig):
     warmup: int = Field(0, ge=0, description="Epochs of linear warm-up before it.")
 
 
+class FrontEndConfig(PluginConfig):
+    """Base of the front ends' configs."""
+
+    name: str = Field(description="Name of the front end.")
+
+
 class AugmentationConfig(PluginConfig):
     """Base of the augmentations' configs."""
 
@@ -243,15 +249,23 @@ RANGES: Plugins[Any, RangeConfig] = Plugins(
     ("sparsemod.quantization @RANGES",),
     default="min_max",
 )
+FRONT_ENDS: Plugins[Any, FrontEndConfig] = Plugins(
+    "front end",
+    "sparsemod.front_ends",
+    "network.front_end",
+    FrontEndConfig,
+    ("sparsemod.networks.front_ends @FRONT_ENDS",),
+)
 
 FAMILIES: dict[str, Plugins[Any, Any]] = {
     family.path: family
     for family in (
-        TASKS, RULES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS, LOSSES, METRICS, PRUNING, PRUNING_SCHEDULES, SCHEMES, RANGES,
+        TASKS, RULES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS, LOSSES, METRICS, PRUNING, PRUNING_SCHEDULES, SCHEMES, RANGES, FRONT_ENDS,
     )
 }  # fmt: skip
 """Every family, by its key in a spec."""
 
+FrontEnd = Annotated[FrontEndConfig, OneOf(FRONT_ENDS)]
 Task = Annotated[TaskConfig, OneOf(TASKS)]
 Pruning = Annotated[PruningConfig, OneOf(PRUNING)]
 PruningSchedule = Annotated[PruningScheduleConfig, OneOf(PRUNING_SCHEDULES)]

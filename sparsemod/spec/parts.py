@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sparsemod.records import Value
+from sparsemod.spec.methods import FrontEnd
 from sparsemod.units import parse_bytes
 
 
@@ -91,6 +92,10 @@ class NetworkSpec(Part):
     )
     options: dict[str, Value] = Field(
         {}, description="Options of the family, for example `max_blocks` of cnn."
+    )
+    front_end: FrontEnd | None = Field(
+        None,
+        description="Signal processing between the samples and the networks. Its lists are parameters of the search, `front_window` and others.",
     )
     substitutes: tuple[Name, ...] = Field(
         (),

@@ -19,16 +19,20 @@ _WIDTHS: dict[int, str] = {1: "u1", 2: "<i2", 4: "<i4"}
 
 
 @dataset("folder")
-def folder(root: Path | None, path: str, delimiter: str = ",") -> Arrays:
+def folder(root: Path | None, path: str, delimiter: str = ",", classes: str = "") -> Arrays:
     """Your own sequences: one file each, in the folder `path` (absolute, or relative to `root`) with one subfolder per class.
 
     The files are `.csv` (a line for each step, a column for each feature; a first line of names is skipped; layout
     "time-features") or `.wav` (8, 16 or 32 bits, all of one rate; layout "channels-length", values in [-1, 1]).
     Classes are the subfolders in alphabetical order. If the subfolders are named train, test and, optionally,
-    validation, each of them holds the folders of the classes, and these are the dataset's own splits. Sequences of
-    different lengths are padded, and the network or the splitter gets their lengths. `delimiter`: of CSV files.
+    validation, each of them holds the folders of the classes, and these are the dataset's own splits. So are the files
+    that `testing_list.txt` and `validation_list.txt` name, as in Speech Commands. Folders whose names begin with `_` or `.`
+    are no classes. Sequences of different lengths are padded, and the network or the splitter gets their lengths.
+    `delimiter`: of CSV files. `classes`: read only these folders, as names with commas between them; default: all.
     Raises DataMissing, InvalidInput.
     """
+    if not isinstance(classes, str):
+        raise InvalidInput("dataset.options.classes", classes, "text")
     for name, value in (("path", path), ("delimiter", delimiter)):
         if not isinstance(value, str) or not value:
             raise InvalidInput(f"dataset.options.{name}", value, "text")
@@ -48,10 +52,15 @@ def folder(root: Path | None, path: str, delimiter: str = ",") -> Arrays:
     strange = sorted(set(inside) - set(_SPLITS)) if "train" in inside else []
     if strange:
         raise InvalidInput(str(place), strange, "beside train only the folders validation and test")
-    classes = _folders(parts["train"])
-    if len(classes) < 2:
-        raise InvalidInput(str(parts["train"]), classes, "at least two folders, one for each class")
-    read = {name: _read(part, classes, delimiter) for name, part in parts.items()}
+    names = _chosen(parts["train"], classes)
+    for part in parts.values():
+        found = _folders(part)
+        if not set(names) <= set(found) or (not classes and found != names):
+            raise InvalidInput(str(part), found, f"the folders of the classes: {', '.join(names)}")
+    listed = {} if "train" in inside else _listed(place)
+    if listed:
+        parts = dict.fromkeys(_SPLITS, place)
+    read = {name: _read(part, names, delimiter, listed, name) for name, part in parts.items()}
     suffix = {kind for _, _, kind in read.values()}
     if len(suffix) > 1:
         raise InvalidInput(str(place), sorted(suffix), "either .csv or .wav files")
@@ -70,19 +79,40 @@ def folder(root: Path | None, path: str, delimiter: str = ",") -> Arrays:
     if all((own[key] == longest).all() for key in own if key.endswith("lengths")):
         own = {key: value for key, value in own.items() if not key.endswith("lengths")}
     layout = "time-features" if axis == 0 else "channels-length"
-    return Arrays(**own, classes=len(classes), names=tuple(classes), layout=layout)
+    return Arrays(**own, classes=len(names), names=tuple(names), layout=layout)
+
+
+def _chosen(place: Path, wanted: str) -> list[str]:
+    """Return the folders of the classes, those in `wanted` if it names any."""
+    found = _folders(place)
+    if len(found) < 2:
+        raise InvalidInput(str(place), found, "at least two folders, one for each class")
+    chosen = sorted({name.strip() for name in wanted.split(",") if name.strip()}) or found
+    if len(chosen) < 2 or not set(chosen) <= set(found):
+        raise InvalidInput("dataset.options.classes", wanted, f"at least two of {', '.join(found)}")
+    return chosen
+
+
+_LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
+
+
+def _listed(place: Path) -> dict[str, str]:
+    """Return class/file -> the split that a list names it in; {} without both lists."""
+    lists = {split: place / name for split, name in _LISTS.items()}
+    if not all(file.is_file() for file in lists.values()):
+        return {}
+    lines = {split: file.read_text(encoding="utf-8").split("\n") for split, file in lists.items()}
+    return {line.strip(): split for split, found in lines.items() for line in found if line.strip()}
 
 
 def _folders(place: Path) -> list[str]:
-    return sorted(one.name for one in place.iterdir() if one.is_dir() and not one.name.startswith("."))
+    return sorted(one.name for one in place.iterdir() if one.is_dir() and not one.name.startswith((".", "_")))
 
 
 def _read(
-    place: Path, classes: list[str], delimiter: str
+    place: Path, classes: list[str], delimiter: str, listed: dict[str, str], split: str
 ) -> tuple[list[NDArray[Any]], NDArray[np.int64], str]:
     """Return the sequences of a split, their labels (N,), and the suffix of the files."""
-    if _folders(place) != classes:
-        raise InvalidInput(str(place), _folders(place), f"the folders of the classes: {', '.join(classes)}")
     sequences: list[NDArray[Any]] = []
     labels: list[int] = []
     kinds: set[str] = set()
@@ -91,7 +121,9 @@ def _read(
         files = sorted(
             one
             for one in (place / name).iterdir()
-            if one.suffix.lower() in (".csv", ".wav") and one.is_file()
+            if one.suffix.lower() in (".csv", ".wav")
+            and listed.get(f"{name}/{one.name}", "train") == (split if listed else "train")
+            and one.is_file()
         )
         if not files:
             raise InvalidInput(str(place / name), 0, "at least one .csv or .wav file")

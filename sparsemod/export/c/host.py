@@ -165,12 +165,17 @@ def _bytes(
     for name, images in inputs.items():
         shape = network.tensors[name].shape
         if images.shape[1:] != shape or images.dtype.kind not in "if":
-            raise InvalidInput("images", (str(images.dtype), images.shape), f"int8 or floats of (N, {shape})")
-        if images.dtype.kind == "i" and images.dtype != np.int8:
-            raise InvalidInput("images", str(images.dtype), "int8 or floats")
-    mode = "int8" if all(images.dtype == np.int8 for images in inputs.values()) else "float"
-    kind = np.int8 if mode == "int8" else np.float32
-    joined = packed(network, {name: np.asarray(images, kind) for name, images in inputs.items()})
+            raise InvalidInput(
+                "images", (str(images.dtype), images.shape), f"whole numbers or floats of (N, {shape})"
+            )
+        whole = network.tensors[name].dtype
+        if images.dtype.kind == "i" and images.dtype != whole:
+            raise InvalidInput("images", str(images.dtype), f"{np.dtype(whole)} or floats")
+    mode = "int8" if all(images.dtype.kind == "i" for images in inputs.values()) else "float"
+    given = {
+        name: images if mode == "int8" else np.asarray(images, np.float32) for name, images in inputs.items()
+    }
+    joined = packed(network, given)
     command = [str(program), str(index), mode, wanted]
     process = subprocess.run(
         command, input=_with_lengths(network, joined, lengths), capture_output=True, check=False

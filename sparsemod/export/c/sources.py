@@ -97,7 +97,7 @@ def _described(parts: Parts, word: str, names: list[tuple[str, str]]) -> list[di
         found.append(
             {
                 **_tensor(parts.network, tensor), "name": text.comment(name), "number": number, "argument": argument, "tensor": tensor,
-                "macro": f"{macro}_{number}" if several else macro, "place": _place(parts.arena.offsets.get(tensor, 0)),
+                "macro": f"{macro}_{number}" if several else macro, "place": _input_place(parts, tensor),
             }
         )  # fmt: skip
     return found
@@ -113,6 +113,11 @@ def _tensor(network: IntegerNetwork, name: str) -> dict[str, Any]:
         "axes": ", ".join(words.get(axis, axis) for axis in axes),
         "size": math.prod(tensor.shape),
         "scale": text.real(tensor.scale),
+        "type": f"int{tensor.bits}_t",
+        "word": f"int{tensor.bits}",
+        "lowest": -(1 << (tensor.bits - 1)),
+        "highest": (1 << (tensor.bits - 1)) - 1,
+        "reach": text.real(2.0 ** (tensor.bits + 1)),
         "zero_point": tensor.zero_point,
     }
 
@@ -243,6 +248,11 @@ def _copies(parts: Parts) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def _input_place(parts: Parts, tensor: str) -> str:
+    place = _place(parts.arena.offsets.get(tensor, 0))
+    return f"(int16_t *)(void *)({place})" if parts.network.tensors[tensor].bits == 16 else place
+
+
 def _place(offset: int) -> str:
     return f"arena.bytes + {offset}" if offset else "arena.bytes"
 
@@ -250,6 +260,7 @@ def _place(offset: int) -> str:
 _TYPES = {
     "int8_t": "<i1",
     "uint8_t": "<u1",
+    "int16_t": "<i2",
     "uint16_t": "<u2",
     "int32_t": "<i4",
     "uint32_t": "<u4",

@@ -3,6 +3,7 @@
 A tensor with a place for each step becomes one step of it. A layer can stream when a step of its output depends on this step and the
 ones before it:
 
+- features of frames read a buffer of the samples of a window; then a step of the input has as many samples as frames have between them;
 - layers on each step alone run on one step; views are no code;
 - a causal convolution (stride 1, padded before the first step alone) reads a buffer of the steps that its kernel spans;
 - a recurrent layer keeps its state;
@@ -17,13 +18,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparsemod.arena.recurrent_memory import UNIT_BYTES
+from sparsemod.arena.signal_memory import with_spectrum
 from sparsemod.errors import Unsupported
+from sparsemod.export.c.arena import node
 from sparsemod.export.c.layers import Context, Emitted, emit
 from sparsemod.layouts import Shape, Tensors
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Concat, Conv, GlobalAvgPool, Layer
 from sparsemod.quantization.layers.movements import Move
 from sparsemod.quantization.layers.recurrent import LastStep, MeanSteps, Recurrent
+from sparsemod.quantization.layers.signals import BandEnergies, Framed
 from sparsemod.quantization.tensor import TensorInfo
 
 STAGE = "the streaming form"
@@ -91,7 +95,8 @@ class _Builder:
         encodings: Mapping[str, str],
     ) -> None:
         self.network, self.model, self.identifiers, self.encodings = network, model, identifiers, encodings
-        self.steps = network.steps
+        self.hop = _hop(network)
+        self.steps = network.steps // self.hop
         self.timed: set[str] = set()
         self.tensors = dict(network.tensors)
         self.places: dict[str, str] = {network.input: "sample"}
@@ -106,7 +111,7 @@ class _Builder:
             raise Unsupported("input", self.network.input, STAGE, hint="it has several inputs or outputs")
         if len(source.axes.positions) != 1:
             raise Unsupported("input", self.network.input, STAGE, hint="its samples are no sequences")
-        self.mark(self.network.input)
+        self.mark(self.network.input, self.hop)
         for layer in self.network.layers:
             if layer.name in self.identifiers or layer.traits.view:
                 self.visit(layer)
@@ -119,15 +124,15 @@ class _Builder:
                 "output", self.network.output, STAGE, hint="it depends on no step but the last one"
             )
         return Streaming(
-            tuple(self.layers), self.network.named.image(self.network.input)[0], self.size, tuple(self.reset),
+            tuple(self.layers), self.network.named.image(self.network.input)[0] * self.hop, self.size, tuple(self.reset),
             self.places[self.network.output], self.counts, self.whole,
         )  # fmt: skip
 
-    def mark(self, name: str) -> None:
-        """Make a tensor one step of it."""
+    def mark(self, name: str, steps: int = 1) -> None:
+        """Make a tensor one step of it, or of samples a few."""
         tensor = self.network.tensors[name]
         place = tensor.axes.positions[0]
-        shape = tuple(1 if axis == place else size for axis, size in enumerate(tensor.shape))
+        shape = tuple(steps if axis == place else size for axis, size in enumerate(tensor.shape))
         self.timed.add(name)
         self.tensors[name] = replace(tensor, shape=shape)
 
@@ -144,8 +149,10 @@ class _Builder:
         elif not all(timed):
             raise self.refused(layer, "it reads single steps together with the whole window")
         elif layer.traits.same_image:
-            self.mark(layer.output)
+            self.mark(layer.output, self.hop if self.tensors[layer.output].bits == 16 else 1)
             self.places[layer.output] = self.places[layer.inputs[0]]
+        elif isinstance(layer, Framed):
+            self.frame(layer)
         elif isinstance(layer, Recurrent):
             self.recurrent(layer)
         elif isinstance(layer, Conv):
@@ -193,6 +200,30 @@ class _Builder:
             and (tuple(layer.sizes), tuple(layer.strides), layer.offset) == ((features,), (1,), (steps - 1) * features)
         )  # fmt: skip
 
+    def frame(self, layer: Framed) -> None:
+        """Make the features of the frame that ends with the step's samples, which a buffer of a window holds."""
+        source, window = layer.inputs[0], layer.window_size
+        width = 2 * self.network.named.image(source)[0]
+        history, calls = f"{source} of {window}", list[str]()
+        if history not in self.places:
+            place = self.room(width * window)
+            self.reset.append(f"memset({place}, 0, {width * window});")
+            self.places[history] = f"(const int16_t *)(const void *)({place})"
+            new, left = min(window, self.hop), max(0, self.hop - window) * width // 2
+            samples = f"{self.places[source]} + {left}" if left else self.places[source]
+            calls.append(
+                f"nn_push({place}, {(window - new) * width}, {new * width}, (const int8_t *)({samples}));"
+            )
+        self.tensors[history] = replace(self.tensors[source], shape=(width // 2, window), layout=None)
+        self.mark(layer.output)
+        alone = replace(layer, inputs=(history,), hop=window)
+        code = self.code(alone)
+        size = (
+            with_spectrum(node(layer), self.network.named).scratch if isinstance(layer, BandEnergies) else 0
+        )
+        scratch = self.room(size) if size else ""
+        self.append(alone, code, [*calls, *code.calls], {"scratch": scratch})
+
     def recurrent(self, layer: Recurrent) -> None:
         if layer.reverse:
             raise self.refused(layer, "it reads the sequence from its end")
@@ -234,7 +265,7 @@ class _Builder:
         self.reset.append(f"memset({sums}, 0, {4 * features});")
         calls = [f"nn_add_step({features}, {zero}, {self.places[source]}, {sums});"]
         if isinstance(layer, MeanSteps):
-            if layer.lengths != 1:
+            if layer.lengths != self.hop:
                 raise self.refused(layer, "its steps are not those of the input")
             self.counts = True
             calls.append(f"nn_mean_of_sums({features}, steps, {zero}, {sums}, {{out}});")
@@ -277,6 +308,17 @@ class _Builder:
         found = {f"in{i}": self.places[name] for i, name in enumerate(layer.inputs)}
         filled = tuple(call.format(**found, out=self.places[layer.output], **holes) for call in calls)
         self.layers.append(StepLayer(layer.name, code, filled))
+
+
+def _hop(network: IntegerNetwork) -> int:
+    """Return the samples of one step: those between frames, 1 for a network without frames."""
+    framed = [layer for layer in network.layers if isinstance(layer, Framed)]
+    for layer in framed:
+        if layer.hop != framed[0].hop:
+            raise Unsupported(
+                layer.kind, layer.name, STAGE, hint="its frames are not those of the layer before it"
+            )
+    return framed[0].hop if framed else 1
 
 
 ON_EACH_STEP = frozenset(

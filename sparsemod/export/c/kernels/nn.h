@@ -230,6 +230,36 @@ typedef struct {
     int8_t last;    /* the output is the last step alone */
 } nn_recurrent_layer;
 
+/* Feature j of a frame: y = clamp(zero + ((v * multiplier[j] >> shift[j]) + offset[j] + 128 >> 8)). */
+typedef struct {
+    const int32_t *multiplier, *offset;
+    const int8_t *shift;
+    int8_t zero;
+} nn_feature_scale;
+
+/*
+ * Energies of frequency bands, and their cepstrum where there are coefficients. Frame f ends before sample (f + 1) * hop and has
+ * `window` samples, zeros before the first one of the input; `size` is that of its FFT. Band b rises over the bins from starts[b] on
+ * and falls over those from starts[b + 1] on; `rises` are the rising shares of all these bins in 1024ths.
+ */
+typedef struct {
+    nn_feature_scale scale;
+    const int16_t *hann;
+    const int16_t *sines;         /* of a quarter: size / 4 + 1 */
+    const uint16_t *starts;       /* bands + 2 */
+    const uint16_t *rises;
+    const uint16_t *logarithms;   /* 2^15 log2(1 + i / 64) */
+    const int16_t *cosines;       /* coefficients x bands */
+    int32_t floor;                /* 2^15 log2 of the energy whose feature is 0 */
+    int32_t frames, channels, window, hop, size, bands, coefficients;
+} nn_band_layer;
+
+/* Mean, standard deviation, smallest and largest value, and crossings of the mean, of the same frames. */
+typedef struct {
+    nn_feature_scale scale;
+    int32_t frames, channels, window, hop;
+} nn_statistics_layer;
+
 /* Convolutions. `column` is scratch for one window of one group: taps bytes. */
 void nn_conv(const nn_conv_layer *layer, const int8_t *input, int8_t *output, int8_t *column);
 void nn_conv_1x1(const nn_conv_layer *layer, const int8_t *input, int8_t *output);
@@ -269,6 +299,10 @@ void nn_gru(const nn_recurrent_layer *layer, int32_t steps, const int8_t *input,
 void nn_lstm(const nn_recurrent_layer *layer, int32_t steps, const int8_t *input, int8_t *output, int8_t *state);
 void nn_mean_steps(int32_t steps, int32_t features, int32_t zero, const int8_t *input, int8_t *output);
 
+/* Features of frames of 16-bit samples. `scratch`: words for the size of the FFT and the bands. */
+void nn_band_energies(const nn_band_layer *layer, const int16_t *input, int8_t *output, int8_t *scratch);
+void nn_window_statistics(const nn_statistics_layer *layer, const int16_t *input, int8_t *output);
+
 /* 32768 / (1 + exp(-gate / 2048)) */
 int32_t nn_sigmoid(int32_t gate);
 
@@ -285,6 +319,14 @@ static inline int8_t nn_clamped(int32_t value, int32_t low, int32_t high)
 {
     value = value < low ? low : value;
     return (int8_t)(value > high ? high : value);
+}
+
+static inline int8_t nn_feature(const nn_feature_scale *scale, int32_t j, int32_t value)
+{
+    const int64_t scaled = (int64_t)value * scale->multiplier[j] >> scale->shift[j];
+    const int64_t made = ((scaled + scale->offset[j] + 128) >> 8) + scale->zero;
+
+    return (int8_t)(made < INT8_MIN ? INT8_MIN : made > INT8_MAX ? INT8_MAX : made);
 }
 
 /* Four bytes at once, wherever they lie. */

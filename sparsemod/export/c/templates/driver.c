@@ -52,7 +52,7 @@ int main(int count, char **values)
         static float sample[{{ name | upper }}_INPUT_SIZE];
         static int8_t output[{{ name | upper }}_OUTPUT_SIZE];
 {% if model.kind == "normal" %}
-        static int8_t input[{{ name | upper }}_INPUT_SIZE];
+        static {{ model.input.type }} input[{{ name | upper }}_INPUT_SIZE];
 {% endif %}
 {% if model.kind in answer_types %}
         static {{ answer_types[model.kind] % (name | upper) }};
@@ -71,7 +71,7 @@ int main(int count, char **values)
                     break;
                 }
                 {{ name }}_quantize(sample, {{ name }}_input());
-            } else if (fread({{ name }}_input(), {{ name | upper }}_INPUT_SIZE, 1, stdin) != 1) {
+            } else if (fread({{ name }}_input(), {{ name | upper }}_INPUT_SIZE * sizeof({{ model.input.type }}), 1, stdin) != 1) {
                 break;
             }
 {% if model.kind == "normal" %}

@@ -52,7 +52,7 @@ int main(void)
     static float sample[{{ macro }}_INPUT_SIZE];
     static int8_t output[{{ macro }}_OUTPUT_SIZE];
 {% if kind == "normal" %}
-    static int8_t input[{{ macro }}_INPUT_SIZE];
+    static {{ input.type }} input[{{ macro }}_INPUT_SIZE];
 {% elif kind == "pixels" %}
     static uint8_t answer[{{ macro }}_POSITIONS];
 {% elif kind == "labels" %}

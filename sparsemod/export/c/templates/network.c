@@ -13,7 +13,7 @@ static union {
     int8_t bytes[{{ macro }}_ARENA_SIZE];
 } arena;
 
-void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %})
+void {{ name }}_run({% for each in inputs %}const {{ each.type }} *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %})
 {
 {% for copy in first_copies %}
     memcpy({{ copy.output }}, {{ copy.source }}, {{ copy.size }});
@@ -47,7 +47,7 @@ int8_t *{{ name }}_input(int number)
 }
 {% else %}
 
-int8_t *{{ name }}_input(void)
+{{ input.type }} *{{ name }}_input(void)
 {
     return {{ input.place }};
 }
@@ -75,7 +75,7 @@ void {{ name }}_reset(void)
 {% endfor %}
 }
 
-void {{ name }}_step(const int8_t *sample, int8_t *output)
+void {{ name }}_step(const {{ input.type }} *sample, int8_t *output)
 {
 {% if streaming.counts %}
     ++steps;
@@ -105,14 +105,14 @@ static int nearest(float value)
 }
 
 {% if several %}
-void {{ name }}_quantize(int number, const float *sample, int8_t *input)
+void {{ name }}_quantize(int number, const float *sample, {{ input.type }} *input)
 {
     static const int32_t sizes[] = { {% for each in inputs %}{{ each.macro }}_SIZE{{ ", " if not loop.last }}{% endfor %} };
     static const float scales[] = { {% for each in inputs %}{{ each.macro }}_SCALE{{ ", " if not loop.last }}{% endfor %} };
     static const int8_t zeros[] = { {% for each in inputs %}{{ each.macro }}_ZERO_POINT{{ ", " if not loop.last }}{% endfor %} };
     const int size = (int)sizes[number];
 {% else %}
-static void quantized(const float *sample, int8_t *input, int size)
+static void quantized(const float *sample, {{ input.type }} *input, int size)
 {
 {% endif %}
 {% if normalization %}
@@ -143,12 +143,12 @@ static void quantized(const float *sample, int8_t *input, int size)
         memcpy(&bits, &sample[i], sizeof bits);
         value = value / step;
         float quanta = value;
-        quanta = quanta > -512.0f ? quanta : -512.0f;
-        quanta = quanta < 512.0f ? quanta : 512.0f;
+        quanta = quanta > -{{ input.reach }} ? quanta : -{{ input.reach }};
+        quanta = quanta < {{ input.reach }} ? quanta : {{ input.reach }};
         /* Not a number, as its bits say: comparisons may be optimized away. */
         const int missing = (bits & 0x7fffffffu) > 0x7f800000u;
         const int q = (missing ? 0 : nearest(quanta)) + {{ "zeros[number]" if several else macro ~ "_INPUT_ZERO_POINT" }};
-        input[i] = (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
+        input[i] = ({{ input.type }})(q < {{ input.lowest }} ? {{ input.lowest }} : q > {{ input.highest }} ? {{ input.highest }} : q);
 {% if normalization and normalization.place == "channel" %}
         channel = channel + 1 < {{ normalization.count }} ? channel + 1 : 0;
 {% endif %}
@@ -167,13 +167,13 @@ void {{ name }}_dequantize(int number, const int8_t *output, float *real)
     }
 }
 {% else %}
-void {{ name }}_quantize(const float *sample, int8_t *input)
+void {{ name }}_quantize(const float *sample, {{ input.type }} *input)
 {
     quantized(sample, input, {{ macro }}_INPUT_SIZE);
 }
 
 {% if streaming %}
-void {{ name }}_prepare(const float *sample, int8_t *step)
+void {{ name }}_prepare(const float *sample, {{ input.type }} *step)
 {
     quantized(sample, step, {{ macro }}_STEP_SIZE);
 }
@@ -249,7 +249,7 @@ void {{ name }}_predict(const int8_t *output, float *values)
 }
 {% elif kind == "normal" %}
 
-float {{ name }}_score(const int8_t *input, const int8_t *output)
+float {{ name }}_score(const {{ input.type }} *input, const int8_t *output)
 {
     const double a = (double){{ macro }}_INPUT_SCALE, b = (double){{ macro }}_OUTPUT_SCALE;
     int64_t inputs = 0, both = 0, outputs = 0;

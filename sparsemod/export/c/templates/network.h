@@ -39,7 +39,7 @@ extern "C" {
 {% if several %}
  * {{ name }}_quantize: one sample of input `number`, real numbers, as the network's input. What is not a number becomes the zero point.
  */
-void {{ name }}_quantize(int number, const float *sample, int8_t *input);
+void {{ name }}_quantize(int number, const float *sample, {{ input.type }} *input);
 
 /*
  * One inference. Inputs may be those of {{ name }}_input(number), which are overwritten then, or buffers of yours, which are only
@@ -49,7 +49,7 @@ void {{ name }}_quantize(int number, const float *sample, int8_t *input);
  * before the quantization.
 {% endif %}
  */
-void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
+void {{ name }}_run({% for each in inputs %}const {{ each.type }} *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
 
 /* Output `number` as real numbers. */
 void {{ name }}_dequantize(int number, const int8_t *output, float *real);
@@ -59,7 +59,7 @@ int8_t *{{ name }}_input(int number);
 {% else %}
  * {{ name }}_quantize: one sample, {{ macro }}_INPUT_SIZE real numbers, as the network's input. What is not a number becomes the zero point.
  */
-void {{ name }}_quantize(const float *sample, int8_t *input);
+void {{ name }}_quantize(const float *sample, {{ input.type }} *input);
 
 /*
  * One inference. `input` may be {{ name }}_input(), which is overwritten then, or a buffer of yours, which is only
@@ -69,7 +69,7 @@ void {{ name }}_quantize(const float *sample, int8_t *input);
  * before the quantization.
 {% endif %}
  */
-void {{ name }}_run(const int8_t *input, {{ "int32_t length, " if lengths }}int8_t *output);
+void {{ name }}_run(const {{ input.type }} *input, {{ "int32_t length, " if lengths }}int8_t *output);
 
 /* The outputs as real numbers, {{ macro }}_OUTPUT_SIZE of each. */
 void {{ name }}_dequantize(const int8_t *output, float *real);
@@ -102,7 +102,7 @@ void {{ name }}_predict(const int8_t *output, float *values);
 {% if threshold %}
 #define {{ macro }}_THRESHOLD {{ threshold }}
 {% endif %}
-float {{ name }}_score(const int8_t *input, const int8_t *output);
+float {{ name }}_score(const {{ input.type }} *input, const int8_t *output);
 {% endif %}
 {% if classes %}
 
@@ -111,8 +111,8 @@ float {{ name }}_score(const int8_t *input, const int8_t *output);
 extern const char *const {{ name }}_labels[{{ macro }}_LABEL_COUNT];
 {% endif %}
 
-/* A place for the input inside the arena ({{ macro }}_INPUT_SIZE bytes), so that it costs no memory of its own. */
-int8_t *{{ name }}_input(void);
+/* A place for the input inside the arena ({{ macro }}_INPUT_SIZE {{ "bytes" if input.type == "int8_t" else "16-bit numbers" }}), so that it costs no memory of its own. */
+{{ input.type }} *{{ name }}_input(void);
 {% endif %}
 
 {% if streaming %}
@@ -126,10 +126,10 @@ int8_t *{{ name }}_input(void);
 #define {{ macro }}_STATE_SIZE {{ streaming.state }}
 
 void {{ name }}_reset(void);
-void {{ name }}_step(const int8_t *sample, int8_t *output);
+void {{ name }}_step(const {{ input.type }} *sample, int8_t *output);
 
 /* One step, {{ macro }}_STEP_SIZE real numbers, as an input of {{ name }}_step. */
-void {{ name }}_prepare(const float *sample, int8_t *step);
+void {{ name }}_prepare(const float *sample, {{ input.type }} *step);
 {% endif %}
 
 #ifdef __cplusplus
