@@ -20,14 +20,12 @@ from sparsemod.quantization.arithmetic import (
     Int8,
     dequantize_values,
 )
-from sparsemod.quantization.files import described, pack, stored_layer, unpack
+from sparsemod.quantization.integer_file import content, fields_of
 from sparsemod.quantization.interpreter import run
-from sparsemod.quantization.layers import Layer, Weighted, layer_fields
+from sparsemod.quantization.layers import Layer, Weighted
 from sparsemod.quantization.network import Evaluation, LayerInfo, best, by_name, checked_lengths, sized
 from sparsemod.quantization.raw_samples import InputNormalization
 from sparsemod.quantization.tensor import TensorInfo
-
-FORMAT, VERSION = "sparsemod-integer-network", 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,37 +333,7 @@ class IntegerNetwork(Evaluation):
 
     def to_bytes(self) -> bytes:
         """Return the file content that `from_bytes` reads; equal networks give equal bytes."""
-        arrays: dict[str, NDArray[Any]] = {}
-        layers = []
-        for index, layer in enumerate(self.layers):
-            entry: dict[str, Any] = {"kind": layer.kind}
-            for name in layer_fields(type(layer)):
-                value = getattr(layer, name)
-                if isinstance(value, np.ndarray):
-                    arrays[f"{index}.{name}"] = value
-                else:
-                    entry[name] = value
-            layers.append(entry)
-        header = {
-            "format": FORMAT,
-            "version": VERSION,
-            "input": self.input,
-            "output": self.output,
-            "tensors": {name: described(tensor) for name, tensor in self.tensors.items()},
-            "layers": layers,
-        }
-        if self.normalization is not None:
-            header["normalization"] = self.normalization.to_dict()
-        if self.encodings:
-            header["encodings"] = dict(self.encodings)
-        if self.classes:
-            header["classes"] = list(self.classes)
-        if self.decoding is not None:
-            header["decoding"] = self.decoding.to_dict()
-        for key in _SEVERAL:
-            if getattr(self, key):
-                header[key] = list(getattr(self, key))
-        return pack(header, arrays)
+        return content(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "IntegerNetwork":
@@ -373,39 +341,9 @@ class IntegerNetwork(Evaluation):
 
         Raises InvalidInput for other data, Unsupported for a layer whose kind is not registered here.
         """
-        header, arrays = unpack(data, FORMAT, VERSION)
-        try:
-            # Tensors with their default layout omit it; int8 tensors omit their bits.
-            tensors = {
-                n: TensorInfo(tuple(s), float(scale), int(z), *more)
-                for n, (s, scale, z, *more) in header["tensors"].items()
-            }
-            layers = tuple(stored_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
-            # Files of earlier releases lack these keys.
-            stored, classes = header.get("normalization"), header.get("classes", ())
-            normalization = None if stored is None else InputNormalization.from_dict(stored)
-            return cls(
-                header["input"],
-                header["output"],
-                tensors,
-                layers,
-                normalization,
-                tuple(str(name) for name in classes),
-                dict(header.get("encodings", {})),
-                None if header.get("decoding") is None else Decoding.from_dict(header["decoding"]),
-                *(tuple(str(name) for name in header.get(key, ())) for key in _SEVERAL),
-            )
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-            if isinstance(error, InvalidInput):
-                raise
-            raise InvalidInput(
-                "network file", f"{type(error).__name__}: {error}", f"a complete {FORMAT} file"
-            ) from error
+        return cls(**fields_of(data))
 
     @classmethod
     def load(cls, path: Path | str) -> "IntegerNetwork":
         """Read a file written by `save`."""
         return cls.from_bytes(Path(path).read_bytes())
-
-
-_SEVERAL = ("other_inputs", "other_outputs", "output_names")
