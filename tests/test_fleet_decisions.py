@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support_fleet import MemoryCluster, MemoryQueue, MemoryWorker
+from support_kill import until
 
 from service.cli import main
 from service.cli.fleet import read_runtime_env, worker_options
@@ -13,7 +14,7 @@ from service.cli.logs import LogFormat
 from service.errors import Forbidden
 from service.fleet.fleet import QUEUE_SECONDS, Fleet
 from service.fleet.placement import Phase
-from service.fleet.ray_actor import child_environment, gpu_number
+from service.fleet.ray_actor import WorkerActor, child_environment, gpu_number
 from service.fleet.ray_cluster import check_address, import_ray
 from service.fleet.resources import Free, Need, Node, check_possible, places, why_pending
 from service.fleet.scaling import HOLD_SECONDS, Bounds, Demand, Scaling
@@ -354,3 +355,15 @@ def test_the_child_gets_token_and_gpu_from_its_actor() -> None:
     for wrong in ([], ["0", "1"], ["GPU-1234"]):
         with pytest.raises(ValueError, match="one GPU with a number"):
             gpu_number(wrong)
+
+
+def test_an_actor_passes_on_why_its_worker_ended(capfd: pytest.CaptureFixture[str]) -> None:
+    actor = WorkerActor("w-1", ["--server", "lab"], "", gpu=False)
+    assert actor.look() == {"code": None, "line": ""}
+    actor.end()  # there is no worker yet
+    actor.start_child(["--cpu"])
+    until(lambda: actor.look()["code"] is not None, 100, "the worker's end")
+    found = actor.look()
+    assert found["code"] == 2
+    assert found["line"].startswith("error --server = 'lab': an address such as http")
+    assert "error --server = 'lab'" in capfd.readouterr().out

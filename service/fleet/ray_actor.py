@@ -38,7 +38,11 @@ class WorkerActor:
 
     def spawn(self) -> str:
         """Start the worker; return its host and the first digits of its node's id."""
-        device = ["--gpu", gpu_number(assigned_gpus())] if self._gpu else ["--cpu"]
+        self.start_child(["--gpu", gpu_number(assigned_gpus())] if self._gpu else ["--cpu"])
+        return f"{socket.gethostname()}, node {node_id()[:8]}"
+
+    def start_child(self, device: Sequence[str]) -> None:
+        """Start the worker with the options `device` besides its own."""
         words = command("worker", "--name", self._name, *device, *self._options)
         # The main thread must start it: the kernel ends a child with the thread that started it.
         self._child = subprocess.Popen(
@@ -53,7 +57,6 @@ class WorkerActor:
         )
         self._reader = threading.Thread(target=self._read, args=(self._child,), daemon=True)
         self._reader.start()
-        return f"{socket.gethostname()}, node {node_id()[:8]}"
 
     def look(self) -> dict[str, Any]:
         """Return the worker's exit code, None while it runs, and the last line of its output."""
