@@ -312,6 +312,39 @@ def test_systemd_accepts_the_units(path: Path, tmp_path: Path) -> None:
     assert "Restrat" in check(path.read_text().replace("Restart=always", "Restrat=always"))
 
 
+# -- the documentation -----------------------------------------------------------------------------------------------------------------
+
+
+def shown() -> list[str]:
+    """Lines of the documentation's blocks about deploy/ and docker/."""
+    text = (ROOT / "docs" / "deployment.md").read_text().partition("## An image without a registry")[2]
+    found = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [line for block in found for line in block.splitlines()]
+
+
+def test_what_the_documentation_shows_exists() -> None:
+    lines = shown()
+    assert len(lines) > 10
+    objects = {f"{one['kind'].lower()}/{one['metadata'].get('name')}" for one in documents()}
+    for line in lines:
+        if not line.startswith("$ "):
+            name, equals, _ = line.partition("=")
+            assert equals and name in known_variables(), line
+            continue
+        command, _, ours = line.removeprefix("$ ").partition(" -- sparsemod ")
+        if ours:
+            parse_command(shlex.split(ours))
+        for word in shlex.split(command):
+            if word.startswith(("deploy/kubernetes/", "deploy/systemd/", "docker/", "constraints.txt")):
+                assert list(ROOT.glob(word)), line
+            elif word.startswith(("deploy/", "service/")):
+                assert word.replace("deploy/", "deployment/") in objects, line
+            elif word.startswith("sparsemod-") and "systemctl" in line:
+                assert f"{re.sub('@.*', '@', word)}.service" in {path.name for path in UNITS}, line
+            elif word.startswith("--build-arg"):
+                assert "BASE=" in line
+
+
 # -- the script that needs no registry -------------------------------------------------------------------------------------------------
 
 
