@@ -73,9 +73,10 @@ class WorkerActor:
     def _read(self, child: "subprocess.Popen[str]") -> None:
         """Pass the worker's output on to Ray's log, and keep its last lines."""
         if child.stdout is not None:
-            for line in child.stdout:
-                self._lines.append(line.rstrip())
-                print(line, end="", flush=True)
+            with child.stdout as lines:
+                for line in lines:
+                    self._lines.append(line.rstrip())
+                    print(line, end="", flush=True)
 
 
 def node_id() -> str:
