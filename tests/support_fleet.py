@@ -80,6 +80,9 @@ class MemoryCluster:
         used = sum(worker.state.phase is Phase.RUNNING for worker in self.placed)
         return Free(sum(node.cpus for node in self.machines) - used, 0.0)
 
+    def other_machines(self) -> list[str]:
+        return []
+
     def place(self, name: str) -> MemoryWorker:
         worker = MemoryWorker(name, runs=self.free().cpus >= Need().cpus)
         self.placed.append(worker)

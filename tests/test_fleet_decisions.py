@@ -5,11 +5,12 @@ import sys
 from typing import Any
 
 import pytest
+import structlog
 from support_fleet import MemoryCluster, MemoryQueue, MemoryWorker
 from support_kill import until
 
 from service.cli import main
-from service.cli.fleet import read_runtime_env, worker_options
+from service.cli.fleet import check_cluster, read_runtime_env, worker_options
 from service.cli.logs import LogFormat
 from service.errors import Forbidden
 from service.fleet.fleet import QUEUE_SECONDS, Fleet
@@ -322,6 +323,34 @@ def test_without_the_extra_it_says_what_to_install(
 def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
     with pytest.raises(InvalidInput, match="auto, local, or HOST:PORT"):
         check_address(address)
+
+
+class Machines(MemoryCluster):
+    """A cluster with nodes on other machines."""
+
+    def other_machines(self) -> list[str]:
+        return ["10.0.0.1"]
+
+
+def test_a_server_on_loopback_is_out_of_reach_of_other_machines() -> None:
+    bounds = Bounds.of(2, None, None)
+    for server in ("http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080"):
+        with pytest.raises(InvalidInput, match=r"--server = .*such as 10\.0\.0\.1"):
+            check_cluster(Machines(4), Need(), bounds, server, autoscaler=False)
+    check_cluster(Machines(4), Need(), bounds, "http://lab:8080", autoscaler=False)
+
+
+def test_what_is_too_large_is_said_before_a_worker_is_placed() -> None:
+    server = "http://lab:8080"
+    with structlog.testing.capture_logs() as said:
+        with pytest.raises(InvalidInput, match="at most 4"):
+            check_cluster(Machines(4), Need(8), Bounds.of(1, None, None), server, autoscaler=False)
+        check_cluster(Machines(4), Need(8), Bounds.of(1, None, None), server, autoscaler=True)
+    assert said == []
+    with structlog.testing.capture_logs() as said:
+        check_cluster(Machines(4, 2), Need(2), Bounds.of(None, 1, 5), server, autoscaler=False)
+    (line,) = said
+    assert (line["event"], line["room"], line["most"]) == ("the cluster is too small for all workers", 3, 5)
 
 
 def test_a_runtime_environment_comes_from_text_or_a_file(tmp_path: Any) -> None:

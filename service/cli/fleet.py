@@ -11,7 +11,7 @@ from service.cli.common import DEFAULT_SERVER, IMPORTS_VARIABLE, ImportOption, S
 from service.cli.logs import LogFormat, LogFormatOption, configure_logs
 
 if TYPE_CHECKING:
-    from service.fleet.ray_cluster import RayCluster
+    from service.fleet.placement import Cluster
     from service.fleet.resources import Need
     from service.fleet.scaling import Bounds
 
@@ -110,9 +110,7 @@ def worker_options(
     return (*words, *(word for module in modules for word in ("--import", module)))
 
 
-def check_cluster(
-    cluster: "RayCluster", need: "Need", bounds: "Bounds", server: str, autoscaler: bool
-) -> None:
+def check_cluster(cluster: "Cluster", need: "Need", bounds: "Bounds", server: str, autoscaler: bool) -> None:
     """Raise InvalidInput for what the cluster can never satisfy; log what it cannot satisfy now."""
     import structlog
 

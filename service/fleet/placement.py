@@ -42,8 +42,14 @@ class PlacedWorker(Protocol):
 class Cluster(Protocol):
     """The machines that run workers."""
 
-    def nodes(self) -> Sequence[Node]: ...
+    def nodes(self) -> Sequence[Node]:
+        """Return the nodes that are alive. Raises ServerUnavailable."""
 
-    def free(self) -> Free: ...
+    def free(self) -> Free:
+        """Return what nothing reserves. Raises ServerUnavailable."""
 
-    def place(self, name: str) -> PlacedWorker: ...
+    def other_machines(self) -> Sequence[str]:
+        """Return the addresses of nodes that are not this machine. Raises ServerUnavailable."""
+
+    def place(self, name: str) -> PlacedWorker:
+        """Request a place for a worker with this name; return at once."""
