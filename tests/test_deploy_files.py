@@ -331,9 +331,9 @@ def test_what_the_documentation_shows_exists() -> None:
             name, equals, _ = line.partition("=")
             assert equals and name in known_variables(), line
             continue
-        command, _, ours = line.removeprefix("$ ").partition(" -- sparsemod ")
-        if ours:
-            parse_command(shlex.split(ours))
+        command, *ours = re.split(r"(?: -- |/bin/)sparsemod ", line.removeprefix("$ "))
+        for words in ours:
+            parse_command(shlex.split(words))
         for word in shlex.split(command):
             if word.startswith(("deploy/kubernetes/", "deploy/systemd/", "docker/", "constraints.txt")):
                 assert list(ROOT.glob(word)), line
