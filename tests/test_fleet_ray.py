@@ -22,8 +22,8 @@ from service.store import Store
 from sparsemod.records import TrialState
 
 # Seconds. No result: only how long a machine may be busy with other things before a test gives up.
-PATIENCE = 200
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+PATIENCE = 300
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 OBJECT_STORE = 78_643_200  # bytes; Ray allows no less
 MODULE = "gated_network"
