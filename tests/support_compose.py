@@ -118,6 +118,30 @@ def parse_command(words: list[str]) -> dict[str, Any]:
     return values
 
 
+def known_variables() -> set[str]:
+    """Every environment variable that our own programs read."""
+    from service.cli import app
+    from service.cli.logs import VARIABLE as LOG_FORMAT
+    from service.client.credentials import VARIABLE as TOKEN
+    from service.settings import Settings
+    from sparsemod.data.places import ROOT_VARIABLE
+
+    found = {f"SPARSEMOD_{name.upper()}" for name in Settings.model_fields} | {
+        ROOT_VARIABLE,
+        TOKEN,
+        f"{TOKEN}_FILE",
+        LOG_FORMAT,
+    }
+    groups: list[Any] = [typer.main.get_command(app)]
+    while groups:
+        command = groups.pop()
+        groups.extend(getattr(command, "commands", {}).values())
+        for parameter in command.params:
+            named = getattr(parameter, "envvar", None) or ()
+            found.update([named] if isinstance(named, str) else named)
+    return found
+
+
 # -- the Dockerfile ------------------------------------------------------------------------------------------------------------------
 
 
@@ -135,9 +159,9 @@ class Instruction:
         return [word for word in shlex.split(self.text) if not word.startswith("--")]
 
 
-def instructions() -> list[Instruction]:
-    """The Dockerfile."""
-    lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.lstrip().startswith("#")]
+def instructions(path: Path = DOCKERFILE) -> list[Instruction]:
+    """A Dockerfile."""
+    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     found: list[Instruction] = []
     stage = 0

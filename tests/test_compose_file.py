@@ -11,7 +11,6 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-import typer
 from dotenv import dotenv_values
 from support_compose import (
     COMPOSE,
@@ -24,6 +23,7 @@ from support_compose import (
     health_command,
     instructions,
     interpolate,
+    known_variables,
     load,
     own_commands,
     parse_command,
@@ -33,7 +33,6 @@ from support_compose import (
 )
 from support_programs import needs
 
-from service.client.credentials import VARIABLE
 from service.settings import Settings
 from service.worker.attempt_settings import AttemptSettings
 from sparsemod import __version__
@@ -98,21 +97,6 @@ def test_a_command_that_is_not_there_is_seen() -> None:
     for words in (["serv"], ["serve", "--only-srever"], ["worker", "--drain", "soon"], ["health", "now"]):
         with pytest.raises(UsageError):
             parse_command(words)
-
-
-def known_variables() -> set[str]:
-    """Every environment variable that our own programs read."""
-    from service.cli import app
-
-    found = {f"SPARSEMOD_{name.upper()}" for name in Settings.model_fields} | {ROOT_VARIABLE, VARIABLE}
-    groups: list[Any] = [typer.main.get_command(app)]
-    while groups:
-        command = groups.pop()
-        groups.extend(getattr(command, "commands", {}).values())
-        for parameter in command.params:
-            named = getattr(parameter, "envvar", None) or ()
-            found.update([named] if isinstance(named, str) else named)
-    return found
 
 
 def test_environment_variables_are_read_by_something() -> None:

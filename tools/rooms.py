@@ -68,7 +68,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("service.store",),
     ("service.files",),
     ("service.jobs",),
-    ("service.http", "service.worker", "service.suggester"),
+    ("service.http", "service.worker", "service.suggester", "service.fleet"),
     ("service.cli",),
 )
 """Rooms from the bottom up. Rooms on the same floor must not import each other."""

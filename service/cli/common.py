@@ -107,15 +107,16 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(names)
 
 
-def connect(url: str, timeout: float = 30.0) -> "Client":
-    """Return a client of the server at `url`. Raises InvalidInput unless `url` is an HTTP address."""
-    from service.client.client import Client
+def connect(url: str, timeout: float = 30.0, attempts: int | None = None) -> "Client":
+    """Return a client of the server at `url`. It sends a request `attempts` times until the server counts as
+    unavailable. Raises InvalidInput unless `url` is an HTTP address."""
+    from service.client.client import ATTEMPTS, Client
     from sparsemod.errors import InvalidInput
 
     if not url.startswith(("http://", "https://")):
         raise InvalidInput("--server", url, f"an address such as {DEFAULT_SERVER}")
     quiet_retries()
-    return AT_END.enter_context(Client(url, timeout))
+    return AT_END.enter_context(Client(url, timeout, attempts=attempts or ATTEMPTS))
 
 
 def quiet_retries() -> None:
