@@ -186,6 +186,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         for verb in ("stop", "resume"):
             ask("POST", f"/experiments/{{experiment}}/{verb}", **identity)
         ask("POST", "/experiments/{experiment}/retry", {"trials": None}, **identity)
+        ask("POST", "/experiments/{experiment}/keep", {"keep": True, "trials": [0]}, **identity)
         with store.engine.begin() as connection:  # a spec as a newer release would store it
             newer = {**store.experiment(identity["experiment"]).spec.to_dict(), "version": 3}
             connection.execute(sa.update(experiments).values(spec=newer))

@@ -81,6 +81,20 @@ class Settings(BaseSettings):
         "(`/health` answers 503).",
     )
 
+    retention_artifact_days: float = Field(
+        0.0,
+        ge=0,
+        description="Days after the end of an experiment until the files of its dominated trials are deleted; "
+        "0: never.",
+    )
+    retention_event_days: float = Field(0.0, ge=0, description="Days until events are deleted; 0: never.")
+    retention_log_days: float = Field(
+        0.0, ge=0, description="Days after the end of an attempt until its log is deleted; 0: never."
+    )
+    retention_audit_days: float = Field(
+        0.0, ge=0, description="Days until entries of the audit trail are deleted; 0: never."
+    )
+
     access_log: bool = Field(False, description="Whether each request has a line in the log.")
 
     @field_validator("imports", "dataset_dirs", mode="before")

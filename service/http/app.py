@@ -59,6 +59,7 @@ from service.jobs.models import ModelJobs
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
+from service.store.retention import Policy
 from sparsemod.errors import InvalidInput, SparsemodError, shorten
 from sparsemod.version import __version__
 
@@ -109,7 +110,9 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        housekeeping = Housekeeping(opened, app.state.files, pause=min(settings.lease_seconds / 4, 5.0))
+        pause = min(settings.lease_seconds / 4, 5.0)
+        policy, metrics = Policy.of(settings), app.state.metrics
+        housekeeping = Housekeeping(opened, app.state.files, pause, policy, metrics.expired)
         opened.lenient_until = opened.clock() + settings.lease_seconds
         housekeeping.start()
         app.state.exports.begin()

@@ -72,6 +72,7 @@ RULES: dict[str, Rule] = {
     "POST /experiments/{experiment}/stop": OWN,
     "POST /experiments/{experiment}/resume": OWN,
     "POST /experiments/{experiment}/retry": OWN,
+    "POST /experiments/{experiment}/keep": OWN,
     "POST /experiments/{experiment}/extend": OWN,
     "POST /experiments/{experiment}/mend": OWN,
     "GET /experiments/{experiment}/events": READ,

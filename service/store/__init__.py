@@ -6,7 +6,7 @@ expire.
 
 One module for each subject: experiments, trials, suggestions (the queue), attempts, reports and worker_views (workers),
 front (results), files, exports, series (data for the dashboard's plots), computed_views (results of long
-computations), models (uploaded ones), deletion, logins, audit, figures (monitoring).
+computations), models (uploaded ones), deletion, retention (deletion by age), logins, audit, figures (monitoring).
 """
 
 import time
@@ -35,6 +35,7 @@ from service.store.files import Files
 from service.store.logins import Logins
 from service.store.models import Models
 from service.store.reports import RELEASED
+from service.store.retention import Retention
 from service.store.series import Series
 from service.store.suggestions import SuggesterLease, Suggestions
 from service.store.trials import SORTS
@@ -54,6 +55,7 @@ class Store(
     Suggestions,
     Attempts,
     Workers,
+    Retention,
     Files,
     ExportJobs,
     Series,

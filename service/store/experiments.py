@@ -389,6 +389,7 @@ class Experiments(Pauses):
             "created_at": moment(row["created_at"]),
             "updated_at": moment(row["updated_at"]),
             "finished_at": moment_or_none(row["finished_at"]),
+            "kept": bool(row["kept"]),
             "revision": row["events"],
         }
 

@@ -43,7 +43,8 @@ async def follow_experiment(
 ) -> EventSourceResponse:
     """Sends the experiment's events as they happen: `event` is the kind, `id` the counter, `data` the same
     as in /events. Each event arrives once and in order, even when servers restart and connections break.
-    `reset` means that the experiment never reached the counter: reload everything."""
+    `reset` means that the experiment never reached the counter, or that retention deleted later events: reload
+    everything."""
     feed: Feed = request.app.state.feed
     source = feed.experiment(experiment, after if last is None else int(last))
     first = await anext(source)  # NotFound must be raised here: a started stream cannot answer 404
