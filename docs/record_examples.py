@@ -162,6 +162,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
             "/pareto/{experiment}/devices",
             "/workers",
             "/audit",
+            "/quota",
             "/catalogue",
             "/me",
             "/health",

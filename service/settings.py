@@ -95,6 +95,17 @@ class Settings(BaseSettings):
         0.0, ge=0, description="Days until entries of the audit trail are deleted; 0: never."
     )
 
+    quota_disk_bytes: int = Field(
+        0, ge=0, description="Bytes of artifacts and uploaded models that one owner may store; 0: no limit."
+    )
+    quota_uploads: int = Field(0, ge=0, description="Uploaded models that one owner may store; 0: no limit.")
+    quota_experiments: int = Field(0, ge=0, description="Experiments that one owner may store; 0: no limit.")
+    quota_streams: int = Field(
+        0,
+        ge=0,
+        description="Event streams that one owner may hold open on one server process; 0: no limit.",
+    )
+
     access_log: bool = Field(False, description="Whether each request has a line in the log.")
 
     @field_validator("imports", "dataset_dirs", mode="before")

@@ -1,4 +1,4 @@
-"""`sparsemod keep`: protect results from retention."""
+"""`sparsemod keep`, `quota`: protect results from retention, show what an owner uses."""
 
 from typing import Annotated
 
@@ -27,4 +27,21 @@ def keep(
     typer.echo(f"{what}: retention {'may delete it' if undo else 'deletes nothing of it'}")
 
 
-COMMANDS = {"keep": keep}
+def quota(
+    owner: Annotated[
+        str, typer.Option(help="Another owner; needs a token with the scope admin.", metavar="NAME")
+    ] = "",
+    server: ServerOption = DEFAULT_SERVER,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what you use of each quota: disk, uploads, experiments, open streams."""
+    view = connect(server).quota(owner or None)
+    if json_output:
+        typer.echo(view.model_dump_json(indent=1))
+        return
+    for one in view.quotas:
+        limit = f"{one.unit}, no limit" if one.limit is None else f"of {one.limit:,} {one.unit}"
+        typer.echo(f"{one.quota:12} {one.used:>16,} {limit}")
+
+
+COMMANDS = {"keep": keep, "quota": quota}

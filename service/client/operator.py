@@ -8,6 +8,7 @@ import httpx2
 from pydantic import BaseModel, TypeAdapter
 
 from service.schemas.audit import AuditEntry
+from service.schemas.quotas import QuotaView
 from service.schemas.trials import Health
 from service.schemas.workers import WorkerView
 
@@ -52,6 +53,10 @@ class OperatorCalls:
     def health(self) -> Health:
         """Return the server's health; send one request only. Raises ServerUnavailable when the server is not ready."""
         return self._parse(Health, self._once("GET", "/health"))
+
+    def quota(self, owner: str | None = None) -> QuotaView:
+        """Return what the caller, or `owner`, uses of each quota. Raises Forbidden."""
+        return self._ask(QuotaView, "GET", "/quota", query={"owner": owner})
 
     def keep(self, experiment: int, keep: bool = True, trials: Iterable[int] | None = None) -> None:
         """Protect an experiment, or some trials of it, from retention; `keep=False` undoes this. Raises NotFound."""

@@ -26,6 +26,7 @@ from service.http.feed import Feed
 from service.http.housekeeping import Housekeeping
 from service.http.limits import BodyLimit, Packed
 from service.http.metrics import Metrics
+from service.http.open_streams import OpenStreams
 from service.http.pools import RequestPool, Turns
 from service.http.query import known_query
 from service.http.readiness import Readiness
@@ -142,6 +143,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.exports = Exports(opened, app.state.files, settings)
     app.state.models = ModelJobs(opened, app.state.files, settings)
     app.state.feed = Feed(opened)
+    app.state.open_streams = OpenStreams(opened.quotas)
     app.state.readiness = Readiness(opened, app.state.files, settings)
     app.state.metrics = Metrics(opened, app.state.files.root)
     app.state.transfers = RequestPool("uploads and downloads", 8)

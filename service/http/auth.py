@@ -117,6 +117,7 @@ RULES: dict[str, Rule] = {
     "POST /attempts/{attempt}/finish": REPORT,
     "GET /audit": ADMIN,
     "GET /metrics": READ,
+    "GET /quota": READ,
     "GET /health": PUBLIC,
     "POST /login": PUBLIC,
     "POST /logout": PUBLIC,

@@ -21,6 +21,10 @@ SWEEP_SECONDS = 3600.0
 """Pause between two sweeps for unreferenced files and for what retention deletes."""
 
 
+QUOTA_SECONDS = 60.0
+"""Pause between two checks of the disk quotas of running experiments."""
+
+
 class Housekeeping:
     """Thread that maintains the store while the server runs."""
 
@@ -71,7 +75,7 @@ class Housekeeping:
         return found
 
     def _run(self) -> None:
-        swept = time.monotonic()
+        swept = counted = time.monotonic()
         while not self._ending.wait(self._pause):
             try:
                 lost = self._store.reap()
@@ -79,6 +83,9 @@ class Housekeeping:
                     log.warning("leases ran out", attempts=lost)
                 self._store.reap_exports()
                 self._store.forget_requests(FORGET_REQUESTS_SECONDS)
+                if time.monotonic() - counted > QUOTA_SECONDS:
+                    counted = time.monotonic()
+                    self._store.pause_over_quota()
                 if time.monotonic() - swept > SWEEP_SECONDS:
                     swept = time.monotonic()
                     self.sweep()

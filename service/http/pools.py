@@ -116,6 +116,7 @@ def kind_of(path: str, query: bytes = b"") -> str | None:
         "catalogue",
         "audit",
         "metrics",
+        "quota",
     ):
         if rest.endswith("/stream"):
             return None
