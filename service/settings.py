@@ -106,9 +106,19 @@ class Settings(BaseSettings):
         description="Event streams that one owner may hold open on one server process; 0: no limit.",
     )
 
+    webhook_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Receivers of webhooks for all changes, separated by commas; see "
+        "[webhooks](operations.md#webhooks).",
+    )
+    webhook_secret: str = Field("", description="Key of the signatures for these receivers.")
+    webhook_private_addresses: bool = Field(
+        False, description="Whether webhooks may go to this machine and to private networks."
+    )
+
     access_log: bool = Field(False, description="Whether each request has a line in the log.")
 
-    @field_validator("imports", "dataset_dirs", mode="before")
+    @field_validator("imports", "dataset_dirs", "webhook_urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (

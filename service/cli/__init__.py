@@ -30,6 +30,7 @@ from service.cli import (
     testing,
     token,
     tracing,
+    webhook,
     workers,
 )
 from service.cli.common import AT_END, complain
@@ -72,6 +73,7 @@ for group, title in (
         app.command(name, rich_help_panel=title, context_settings=settings)(function)
 
 
+app.add_typer(webhook.app, name="webhook", rich_help_panel="The service")
 app.add_typer(token.app, name="token", rich_help_panel="The service")
 
 

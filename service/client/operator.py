@@ -1,4 +1,5 @@
-"""The client's methods for those who operate a server: workers, audit trail, health, retention."""
+"""The client's methods for those who operate a server: workers, audit trail, health, retention, quotas,
+webhooks."""
 
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -10,11 +11,14 @@ from pydantic import BaseModel, TypeAdapter
 from service.schemas.audit import AuditEntry
 from service.schemas.quotas import QuotaView
 from service.schemas.trials import Health
+from service.schemas.webhooks import Delivery, NewWebhook, WebhookView
 from service.schemas.workers import WorkerView
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 _AUDIT = TypeAdapter(tuple[AuditEntry, ...])
+_WEBHOOKS = TypeAdapter(tuple[WebhookView, ...])
+_DELIVERIES = TypeAdapter(tuple[Delivery, ...])
 _WORKERS = TypeAdapter(tuple[WorkerView, ...])
 
 
@@ -29,7 +33,7 @@ class OperatorCalls:
     def _ask(self, model: type[M], method: str, path: str, **options: Any) -> M:
         raise NotImplementedError
 
-    def _send(self, method: str, path: str, **options: Any) -> httpx2.Response:
+    def _send(self, method: str, path: str, *, body: Any = None) -> httpx2.Response:
         raise NotImplementedError
 
     def _once(self, method: str, path: str) -> httpx2.Response:
@@ -62,3 +66,36 @@ class OperatorCalls:
         """Protect an experiment, or some trials of it, from retention; `keep=False` undoes this. Raises NotFound."""
         body = {"keep": keep, "trials": None if trials is None else list(trials)}
         self._send("POST", f"/experiments/{experiment}/keep", body=body)
+
+    def add_webhook(
+        self,
+        url: str,
+        events: Iterable[str] | None = None,
+        experiment: int | None = None,
+        everything: bool = False,
+    ) -> NewWebhook:
+        """Register a receiver; the answer has its secret. Raises InvalidInput, Forbidden, NotFound, Conflict."""
+        body: dict[str, Any] = {"url": url, "experiment": experiment, "everything": everything}
+        if events is not None:
+            body["events"] = list(events)
+        return self._ask(NewWebhook, "POST", "/webhooks", body=body)
+
+    def webhooks(self) -> list[WebhookView]:
+        """Return the caller's webhooks; for an admin, all."""
+        return self._list(_WEBHOOKS, "/webhooks")
+
+    def deliveries(self, webhook: int, limit: int = 100) -> list[Delivery]:
+        """Return the newest deliveries of a webhook. Raises NotFound."""
+        return self._list(_DELIVERIES, f"/webhooks/{webhook}/deliveries", query={"limit": limit})
+
+    def ping_webhook(self, webhook: int) -> Delivery:
+        """Queue a test delivery. Raises NotFound."""
+        return self._ask(Delivery, "POST", f"/webhooks/{webhook}/ping")
+
+    def enable_webhook(self, webhook: int) -> WebhookView:
+        """Send again to a receiver that was disabled. Raises NotFound."""
+        return self._ask(WebhookView, "POST", f"/webhooks/{webhook}/enable")
+
+    def delete_webhook(self, webhook: int) -> None:
+        """Delete a webhook. Raises NotFound."""
+        self._send("DELETE", f"/webhooks/{webhook}")

@@ -50,6 +50,7 @@ from service.http.routes import (
     study,
     timeline,
     trials,
+    webhooks,
     workers,
 )
 from service.http.watch import Watch
@@ -57,6 +58,7 @@ from service.jobs.ax_snapshot import AxExport
 from service.jobs.computed_views import Computed
 from service.jobs.exports import Exports
 from service.jobs.models import ModelJobs
+from service.jobs.webhooks import WebhookJobs
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
@@ -80,12 +82,13 @@ TAGS = [
     },
     {"name": "artifacts", "description": "Files, addressed by the SHA-256 digest of their content."},
     {"name": "workers", "description": "Endpoints for workers. A report must carry the attempt's token."},
+    {"name": "webhooks", "description": "Signed requests to your receivers when something changes."},
     {"name": "logins", "description": "Tokens, and the dashboard's session."},
     {"name": "service", "description": "The server's state, and what specs may name."},
 ]
 
 PARTS = (
-    experiments, stream, trials, points, timeline, graph, pareto, repetitions, study, membership, importance, exports, models, artifacts, workers, catalogue, login, health, monitoring, overview,
+    experiments, stream, trials, points, timeline, graph, pareto, repetitions, study, membership, importance, exports, models, artifacts, workers, webhooks, catalogue, login, health, monitoring, overview,
 )  # fmt: skip
 """The modules of the endpoints."""
 
@@ -118,6 +121,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
         housekeeping.start()
         app.state.exports.begin()
         app.state.models.begin()
+        app.state.webhooks.begin()
         try:
             yield
         finally:
@@ -127,6 +131,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
             housekeeping.close()
             app.state.exports.close()
             app.state.models.close()
+            app.state.webhooks.close()
             if close_store:
                 opened.close()
 
@@ -142,6 +147,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.ax = AxExport(opened, settings)
     app.state.exports = Exports(opened, app.state.files, settings)
     app.state.models = ModelJobs(opened, app.state.files, settings)
+    app.state.webhooks = WebhookJobs(opened, settings)
     app.state.feed = Feed(opened)
     app.state.open_streams = OpenStreams(opened.quotas)
     app.state.readiness = Readiness(opened, app.state.files, settings)

@@ -117,6 +117,7 @@ def kind_of(path: str, query: bytes = b"") -> str | None:
         "audit",
         "metrics",
         "quota",
+        "webhooks",
     ):
         if rest.endswith("/stream"):
             return None

@@ -24,7 +24,7 @@ HEADER = b"x-request-id"
 UNMATCHED = "(no endpoint)"
 """The path of requests that reach no endpoint: their own paths would be metrics without end."""
 
-AUDITED = ("/experiments", "/pareto", "/workers")
+AUDITED = ("/experiments", "/models", "/pareto", "/webhooks", "/workers")
 """Beginnings of the paths whose changes are recorded. Workers' reports are in the trials' events."""
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,100}")

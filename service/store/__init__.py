@@ -6,7 +6,7 @@ expire.
 
 One module for each subject: experiments, trials, suggestions (the queue), attempts, reports and worker_views (workers),
 front (results), files, exports, series (data for the dashboard's plots), computed_views (results of long
-computations), models (uploaded ones), deletion, retention (deletion by age), quotas, logins, audit, figures (monitoring).
+computations), models (uploaded ones), deletion, retention (deletion by age), quotas, webhooks, logins, audit, figures (monitoring).
 """
 
 import time
@@ -40,6 +40,8 @@ from service.store.retention import Retention
 from service.store.series import Series
 from service.store.suggestions import SuggesterLease, Suggestions
 from service.store.trials import SORTS
+from service.store.webhook_deliveries import WebhookDeliveries
+from service.store.webhooks import Webhooks
 from service.store.worker_views import Workers
 from sparsemod.errors import ServerUnavailable
 
@@ -56,6 +58,8 @@ class Store(
     Suggestions,
     Attempts,
     Workers,
+    Webhooks,
+    WebhookDeliveries,
     Retention,
     Files,
     ExportJobs,

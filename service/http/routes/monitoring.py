@@ -43,7 +43,7 @@ def show_audit(
     ] = None,
     limit: Limit = 100,
 ) -> list[AuditEntry]:
-    """Returns the changes that people made, newest first: experiments, exports, workers, tokens. Reports of workers
+    """Returns the changes that people made, newest first: experiments, models, exports, webhooks, workers, tokens. Reports of workers
     are in the events of their experiment."""
     return store.audit_trail(experiment, before, limit)
 
