@@ -116,6 +116,12 @@ class Settings(BaseSettings):
         False, description="Whether webhooks may go to this machine and to private networks."
     )
 
+    telemetry: bool = Field(
+        False,
+        description="Whether server, suggester and workers send OpenTelemetry traces; see "
+        "[traces](operations.md#traces).",
+    )
+
     access_log: bool = Field(False, description="Whether each request has a line in the log.")
 
     @field_validator("imports", "dataset_dirs", "webhook_urls", mode="before")

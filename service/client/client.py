@@ -15,6 +15,7 @@ import stamina
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from service import errors as service_errors
+from service import telemetry
 from service.client.credentials import authorization
 from service.client.exports import ExportCalls
 from service.client.models import ModelCalls
@@ -58,6 +59,10 @@ def claim_body(worker: str, device: str, slots: int) -> dict[str, Any]:
     return {"worker": worker, "device": device, "slots": slots, "request": uuid.uuid4().hex}
 
 
+def _trace(request: httpx2.Request) -> None:
+    telemetry.inject(request.headers)
+
+
 class Client(ExportCalls, ModelCalls, OperatorCalls, ViewCalls):
     """Thread-safe client of the server at `url`; `close` it, or use it in a `with` statement.
     `token` defaults to the environment's. Every method raises ServerUnavailable when the server does not answer
@@ -77,9 +82,11 @@ class Client(ExportCalls, ModelCalls, OperatorCalls, ViewCalls):
         self.url = url.rstrip("/")
         # trust_env=False: a proxy for the internet must not stand between a worker and its server.
         header = authorization(token)
+        hooks = {"request": [_trace]} if telemetry.enabled() else None
         self._http = httpx2.Client(
-            base_url=self.url, timeout=timeout, transport=transport, trust_env=False, headers=header
-        )
+            base_url=self.url, timeout=timeout, transport=transport, trust_env=False, headers=header,
+            event_hooks=hooks,
+        )  # fmt: skip
         self._attempts = attempts
 
     def __enter__(self) -> Self:
