@@ -162,6 +162,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
             "/pareto/{experiment}/devices",
             "/workers",
             "/audit",
+            "/quota",
             "/catalogue",
             "/me",
             "/health",
@@ -172,6 +173,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         exports(ask, trial)
         study(ask, http, store, folder)
         models(ask, http)
+        webhooks(ask)
         ask("POST", "/workers/{name}/drain", {"drain": True}, name="lab-1")
         ask(
             "POST",
@@ -186,6 +188,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         for verb in ("stop", "resume"):
             ask("POST", f"/experiments/{{experiment}}/{verb}", **identity)
         ask("POST", "/experiments/{experiment}/retry", {"trials": None}, **identity)
+        ask("POST", "/experiments/{experiment}/keep", {"keep": True, "trials": [0]}, **identity)
         with store.engine.begin() as connection:  # a spec as a newer release would store it
             newer = {**store.experiment(identity["experiment"]).spec.to_dict(), "version": 3}
             connection.execute(sa.update(experiments).values(spec=newer))
@@ -247,6 +250,18 @@ def models(ask: Recorder, http: TestClient) -> None:
     ask("GET", "/models")
     body = {"dataset": {"name": "digits"}, "budgets": ["flash <= 4 KB"], "trials": 10, "epochs": 3}
     ask("POST", "/models/{model}/experiments", body, **model)
+
+
+def webhooks(ask: Recorder) -> None:
+    """Register a receiver, test it, and delete it."""
+    body = {"url": "https://ci.example/sparsemod", "events": ["front.changed"]}
+    hook = {"webhook": ask("POST", "/webhooks", body)["id"]}
+    ask.examples["POST /webhooks"]["201"]["secret"] = "whsec_..."
+    ask("GET", "/webhooks")
+    ask("POST", "/webhooks/{webhook}/ping", **hook)
+    ask("GET", "/webhooks/{webhook}/deliveries", **hook)
+    ask("POST", "/webhooks/{webhook}/enable", **hook)
+    ask("DELETE", "/webhooks/{webhook}", **hook)
 
 
 def shortened(example: dict[str, Any]) -> dict[str, Any]:

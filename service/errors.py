@@ -46,6 +46,22 @@ class Forbidden(AccessDenied):
     """The token's scopes do not allow this."""
 
 
+class QuotaExceeded(errors.Conflict):
+    """A request would exceed a quota of its owner. Nothing was changed."""
+
+    def __init__(
+        self, quota: str, owner: str | None, used: int, adding: int, limit: int, advice: str = ""
+    ) -> None:
+        unit = " B" if quota == "disk" else ""
+        whose = "" if owner is None else f" of {owner}"
+        more = f", and this needs {adding:,}{unit}" if adding > 1 else ""
+        self.field, self.value, self.allowed = f"quota.{quota}", str(used + adding), f"at most {limit}{unit}"
+        super().__init__(
+            f"quota {quota!r}{whose}: {used:,}{unit} of {limit:,}{unit} are used{more}"
+            + (f"; {advice}" if advice else "")
+        )
+
+
 class ServerError(errors.SparsemodError):
     """The server failed on a request. Its log gives the reason."""
 
@@ -67,6 +83,8 @@ def answer(error: errors.SparsemodError) -> ErrorAnswer:
     if isinstance(error, errors.InvalidInput):
         detail |= {"field": error.field, "value": errors.shorten(error.value, 200), "allowed": error.allowed}
         detail["others"] = tuple(Mistake(field=one.field, message=str(one)) for one in error.others)
+    if isinstance(error, QuotaExceeded):
+        detail |= {"field": error.field, "value": error.value, "allowed": error.allowed}
     return ErrorAnswer(error=ErrorDetail(**detail))
 
 
@@ -92,6 +110,8 @@ def exception(status: int, detail: ErrorDetail) -> errors.SparsemodError:
             TooLarge,
         )
     }
+    if detail.type == QuotaExceeded.__name__:
+        return _quota_exceeded(detail)
     if detail.field is not None:
         kind = kinds.get(detail.type, errors.InvalidInput)
         return kind(detail.field, _Remote(detail.value or ""), detail.allowed or detail.message)
@@ -110,6 +130,14 @@ def exception(status: int, detail: ErrorDetail) -> errors.SparsemodError:
     if 400 <= status < 500:
         return errors.SparsemodError(detail.message)
     return ServerError(detail.message)
+
+
+def _quota_exceeded(detail: ErrorDetail) -> QuotaExceeded:
+    """Return a QuotaExceeded with the server's message and fields."""
+    error = QuotaExceeded("", None, 0, 0, 0)
+    error.args = (detail.message,)
+    error.field, error.value, error.allowed = detail.field or "", detail.value or "", detail.allowed or ""
+    return error
 
 
 def _not_found(kind: type[errors.NotFound], message: str) -> errors.NotFound:

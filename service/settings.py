@@ -81,9 +81,50 @@ class Settings(BaseSettings):
         "(`/health` answers 503).",
     )
 
+    retention_artifact_days: float = Field(
+        0.0,
+        ge=0,
+        description="Days after the end of an experiment until the files of its dominated trials are deleted; "
+        "0: never.",
+    )
+    retention_event_days: float = Field(0.0, ge=0, description="Days until events are deleted; 0: never.")
+    retention_log_days: float = Field(
+        0.0, ge=0, description="Days after the end of an attempt until its log is deleted; 0: never."
+    )
+    retention_audit_days: float = Field(
+        0.0, ge=0, description="Days until entries of the audit trail are deleted; 0: never."
+    )
+
+    quota_disk_bytes: int = Field(
+        0, ge=0, description="Bytes of artifacts and uploaded models that one owner may store; 0: no limit."
+    )
+    quota_uploads: int = Field(0, ge=0, description="Uploaded models that one owner may store; 0: no limit.")
+    quota_experiments: int = Field(0, ge=0, description="Experiments that one owner may store; 0: no limit.")
+    quota_streams: int = Field(
+        0,
+        ge=0,
+        description="Event streams that one owner may hold open on one server process; 0: no limit.",
+    )
+
+    webhook_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Receivers of webhooks for all changes, separated by commas; see "
+        "[webhooks](operations.md#webhooks).",
+    )
+    webhook_secret: str = Field("", description="Key of the signatures for these receivers.")
+    webhook_private_addresses: bool = Field(
+        False, description="Whether webhooks may go to this machine and to private networks."
+    )
+
+    telemetry: bool = Field(
+        False,
+        description="Whether server, suggester and workers send OpenTelemetry traces; see "
+        "[traces](operations.md#traces).",
+    )
+
     access_log: bool = Field(False, description="Whether each request has a line in the log.")
 
-    @field_validator("imports", "dataset_dirs", mode="before")
+    @field_validator("imports", "dataset_dirs", "webhook_urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (

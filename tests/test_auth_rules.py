@@ -31,7 +31,7 @@ ROUTES = sorted(
 def address(path: str) -> str:
     """The path of a missing object: an authorized request gets 404, 409 or 422."""
     values = {"experiment": "7777", "index": "0", "attempt": "7777", "digest": DIGEST, "name": "nobody"}
-    values |= {"model": "7777"}
+    values |= {"model": "7777", "webhook": "7777"}
     for name, value in values.items():
         path = path.replace("{" + name + "}", value)
     assert "{" not in path
@@ -62,7 +62,7 @@ def test_only_owners_change_experiments_and_attempts() -> None:
         if method in auth.SAFE:
             assert not rule.owned and not rule.bound
         else:
-            owned = "{experiment}" in path or line == "DELETE /models/{model}"
+            owned = "{experiment}" in path or "{webhook}" in path or line == "DELETE /models/{model}"
             assert rule.owned == owned and rule.bound == ("{attempt}" in path), line
 
 

@@ -258,7 +258,7 @@ def test_every_route_has_a_method(client: Client, bridge: Bridge, tmp_path: Path
     given = {
         "index": 0, "attempt": 1, "token": "t", "worker": "w", "spec": SPEC, "parameters": {}, "formats": ["c"], "content": b"x",
         "digest": "sha256:" + "0" * 64, "path": tmp_path / "x", "result": completed(),
-        "number": 1, "body": {}, "name": "m.onnx",
+        "number": 1, "body": {}, "name": "m.onnx", "webhook": 1, "url": "https://ci.example/hook",
     }  # fmt: skip
     asked: set[str] = set()
     patterns = {rule: re.sub(r"\{\w+\}", "[^/]+", re.sub(r"\{\w+:path\}", ".+", rule)) for rule in RULES}

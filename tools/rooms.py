@@ -61,7 +61,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.studies",),
     ("sparsemod.interactive",),
     ("sparsemod.__init__",),
-    ("service.settings", "service.schemas"),
+    ("service.settings", "service.telemetry", "service.schemas"),
     ("service.errors",),
     ("service.client",),
     ("service.processes",),

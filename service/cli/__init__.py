@@ -24,12 +24,14 @@ from service.cli import (
     lottery,
     maintenance,
     measuring,
+    operating,
     results,
     serving,
     studying,
     testing,
     token,
     tracing,
+    webhook,
     workers,
 )
 from service.cli.common import AT_END, complain
@@ -59,6 +61,7 @@ for group, title in (
     (workers, "The service"),
     (fleet, "The service"),
     (maintenance, "The service"),
+    (operating, "The service"),
     (experiments, "Experiments"),
     (results, "Results"),
     (exporting, "Results"),
@@ -72,6 +75,7 @@ for group, title in (
         app.command(name, rich_help_panel=title, context_settings=settings)(function)
 
 
+app.add_typer(webhook.app, name="webhook", rich_help_panel="The service")
 app.add_typer(token.app, name="token", rich_help_panel="The service")
 
 

@@ -72,6 +72,7 @@ def serve(
     """Run the server, with a suggester and local workers. Ctrl-C stops them in order."""
     import structlog
 
+    from service import telemetry
     from service.cli.embedded import local_url, programs
     from service.processes.supervisor import require_free_port
     from service.settings import is_local
@@ -80,6 +81,7 @@ def serve(
 
     import_modules(imports)
     configure_logs(log_format)
+    telemetry.require()
     log = structlog.get_logger("supervisor")
     if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", root_path) is None:
         raise InvalidInput("--root-path", root_path, "a path such as /sparsemod, without a trailing slash")
@@ -150,13 +152,14 @@ def _serve_here(host: str, port: int, config: "Settings", store: "Store", root_p
     import uvicorn
     from sqlalchemy import make_url
 
+    from service import telemetry
     from service.cli.embedded import local_url
     from service.http.app import create_app
     from service.http.connections import MOST_CONNECTIONS, TimedProtocol
     from sparsemod.importing.places import offer
 
     offer(config.artifacts_dir)
-
+    telemetry.start("server")
     application = create_app(config, store=store)
     log = structlog.get_logger("server")
     log.info(
@@ -213,8 +216,10 @@ def suggester(
     """Keep trials queued for the workers. The suggester needs the database, but not the server."""
     import_modules(imports)
     configure_logs(log_format)
+    from service import telemetry
     from service.suggester.suggester import run_suggester
 
+    telemetry.start("suggester")
     run_suggester(settings(data_dir, database), holder=name, ahead=ahead)
 
 
@@ -245,6 +250,7 @@ def worker(
 ) -> None:
     """Evaluate trials of a server. After SIGTERM or Ctrl-C, finish the current ones;
     after a second signal, return them."""
+    from service import telemetry
     from service.worker.trial_process import PRELOADED
     from service.worker.worker import WorkerSettings, run_worker
     from sparsemod.errors import InvalidInput
@@ -255,6 +261,7 @@ def worker(
         raise InvalidInput("--server", server, f"an address such as {DEFAULT_SERVER}")
     modules = import_modules(imports)
     configure_logs(log_format)
+    telemetry.start("worker")
     settings = WorkerSettings(
         name=name,
         gpu=gpu,

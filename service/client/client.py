@@ -9,33 +9,32 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
 
 import httpx2
 import stamina
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from service import errors as service_errors
+from service import telemetry
 from service.client.credentials import authorization
 from service.client.exports import ExportCalls
 from service.client.models import ModelCalls
+from service.client.operator import OperatorCalls
 from service.client.parsing import plain_json, valid_answer
 from service.client.views import ViewCalls, spec_body
-from service.schemas.audit import AuditEntry
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.schemas.trials import (
     ArtifactInfo,
     Event,
     ExperimentSummary,
     ExperimentView,
-    Health,
     LogLine,
     Page,
     ParetoView,
     Retried,
     TrialView,
 )
-from service.schemas.workers import AttemptOutcome, Claim, Heartbeat, WorkerView
+from service.schemas.workers import AttemptOutcome, Claim, Heartbeat
 from sparsemod.errors import DigestMismatch, NoAnswer, ServerUnavailable
 from sparsemod.files import NewFile, chunks, digest_of
 from sparsemod.records import CurvePoint, TrialResult, Value
@@ -51,8 +50,6 @@ PAGE = 500
 """Items per request when the client reads a whole list."""
 
 _EVENTS = TypeAdapter(tuple[Event, ...])
-_AUDIT = TypeAdapter(tuple[AuditEntry, ...])
-_WORKERS = TypeAdapter(tuple[WorkerView, ...])
 _CURVE = TypeAdapter(tuple[CurvePoint, ...])
 _LOG = TypeAdapter(tuple[LogLine, ...])
 
@@ -62,7 +59,11 @@ def claim_body(worker: str, device: str, slots: int) -> dict[str, Any]:
     return {"worker": worker, "device": device, "slots": slots, "request": uuid.uuid4().hex}
 
 
-class Client(ExportCalls, ModelCalls, ViewCalls):
+def _trace(request: httpx2.Request) -> None:
+    telemetry.inject(request.headers)
+
+
+class Client(ExportCalls, ModelCalls, OperatorCalls, ViewCalls):
     """Thread-safe client of the server at `url`; `close` it, or use it in a `with` statement.
     `token` defaults to the environment's. Every method raises ServerUnavailable when the server does not answer
     after several tries, ServerError when the server failed, and otherwise the error of its answer: NotFound,
@@ -81,9 +82,11 @@ class Client(ExportCalls, ModelCalls, ViewCalls):
         self.url = url.rstrip("/")
         # trust_env=False: a proxy for the internet must not stand between a worker and its server.
         header = authorization(token)
+        hooks = {"request": [_trace]} if telemetry.enabled() else None
         self._http = httpx2.Client(
-            base_url=self.url, timeout=timeout, transport=transport, trust_env=False, headers=header
-        )
+            base_url=self.url, timeout=timeout, transport=transport, trust_env=False, headers=header,
+            event_hooks=hooks,
+        )  # fmt: skip
         self._attempts = attempts
 
     def __enter__(self) -> Self:
@@ -242,22 +245,6 @@ class Client(ExportCalls, ModelCalls, ViewCalls):
             return path
 
         return self._patiently(fetch)
-
-    def workers(self) -> list[WorkerView]:
-        """Return the workers that contacted the server recently."""
-        return self._list(_WORKERS, "/workers")
-
-    def audit(self, experiment: int | None = None, limit: int = 100) -> list[AuditEntry]:
-        """Return the newest changes: of one experiment or of everything. Raises Forbidden."""
-        return self._list(_AUDIT, "/audit", query={"experiment": experiment, "limit": limit})
-
-    def drain(self, worker: str, drain: bool = True) -> None:
-        """Hand out no more trials to a worker; `drain=False` undoes this. Raises NotFound."""
-        self._send("POST", f"/workers/{quote(worker, safe='')}/drain", body={"drain": drain})
-
-    def health(self) -> Health:
-        """Return the server's health; send one request only. Raises ServerUnavailable when the server is not ready."""
-        return self._parse(Health, self._once("GET", "/health"))
 
     # -- for workers -------------------------------------------------------------------------------------------------------------
 

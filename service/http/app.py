@@ -26,6 +26,7 @@ from service.http.feed import Feed
 from service.http.housekeeping import Housekeeping
 from service.http.limits import BodyLimit, Packed
 from service.http.metrics import Metrics
+from service.http.open_streams import OpenStreams
 from service.http.pools import RequestPool, Turns
 from service.http.query import known_query
 from service.http.readiness import Readiness
@@ -49,6 +50,7 @@ from service.http.routes import (
     study,
     timeline,
     trials,
+    webhooks,
     workers,
 )
 from service.http.watch import Watch
@@ -56,9 +58,11 @@ from service.jobs.ax_snapshot import AxExport
 from service.jobs.computed_views import Computed
 from service.jobs.exports import Exports
 from service.jobs.models import ModelJobs
+from service.jobs.webhooks import WebhookJobs
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
+from service.store.retention import Policy
 from sparsemod.errors import InvalidInput, SparsemodError, shorten
 from sparsemod.version import __version__
 
@@ -78,12 +82,13 @@ TAGS = [
     },
     {"name": "artifacts", "description": "Files, addressed by the SHA-256 digest of their content."},
     {"name": "workers", "description": "Endpoints for workers. A report must carry the attempt's token."},
+    {"name": "webhooks", "description": "Signed requests to your receivers when something changes."},
     {"name": "logins", "description": "Tokens, and the dashboard's session."},
     {"name": "service", "description": "The server's state, and what specs may name."},
 ]
 
 PARTS = (
-    experiments, stream, trials, points, timeline, graph, pareto, repetitions, study, membership, importance, exports, models, artifacts, workers, catalogue, login, health, monitoring, overview,
+    experiments, stream, trials, points, timeline, graph, pareto, repetitions, study, membership, importance, exports, models, artifacts, workers, webhooks, catalogue, login, health, monitoring, overview,
 )  # fmt: skip
 """The modules of the endpoints."""
 
@@ -109,11 +114,14 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        housekeeping = Housekeeping(opened, app.state.files, pause=min(settings.lease_seconds / 4, 5.0))
+        pause = min(settings.lease_seconds / 4, 5.0)
+        policy, metrics = Policy.of(settings), app.state.metrics
+        housekeeping = Housekeeping(opened, app.state.files, pause, policy, metrics.expired)
         opened.lenient_until = opened.clock() + settings.lease_seconds
         housekeeping.start()
         app.state.exports.begin()
         app.state.models.begin()
+        app.state.webhooks.begin()
         try:
             yield
         finally:
@@ -123,6 +131,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
             housekeeping.close()
             app.state.exports.close()
             app.state.models.close()
+            app.state.webhooks.close()
             if close_store:
                 opened.close()
 
@@ -138,7 +147,9 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.ax = AxExport(opened, settings)
     app.state.exports = Exports(opened, app.state.files, settings)
     app.state.models = ModelJobs(opened, app.state.files, settings)
+    app.state.webhooks = WebhookJobs(opened, settings)
     app.state.feed = Feed(opened)
+    app.state.open_streams = OpenStreams(opened.quotas)
     app.state.readiness = Readiness(opened, app.state.files, settings)
     app.state.metrics = Metrics(opened, app.state.files.root)
     app.state.transfers = RequestPool("uploads and downloads", 8)

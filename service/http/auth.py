@@ -46,7 +46,7 @@ HOW_TO = "`sparsemod token create NAME --scope write` on the server's machine cr
 class Rule:
     """Who may use an endpoint: everyone (`scopes` empty), or a token with one of `scopes`.
 
-    `owned`: only the owner of the experiment or the model, or an admin. `bound`: only the token that claimed the attempt.
+    `owned`: only the owner of the experiment, the model or the webhook, or an admin. `bound`: only the token that claimed the attempt.
     """
 
     scopes: frozenset[Scope] = frozenset()
@@ -72,6 +72,7 @@ RULES: dict[str, Rule] = {
     "POST /experiments/{experiment}/stop": OWN,
     "POST /experiments/{experiment}/resume": OWN,
     "POST /experiments/{experiment}/retry": OWN,
+    "POST /experiments/{experiment}/keep": OWN,
     "POST /experiments/{experiment}/extend": OWN,
     "POST /experiments/{experiment}/mend": OWN,
     "GET /experiments/{experiment}/events": READ,
@@ -106,6 +107,12 @@ RULES: dict[str, Rule] = {
     "GET /models/{model}": READ,
     "DELETE /models/{model}": OWN,
     "POST /models/{model}/experiments": WRITE,
+    "GET /webhooks": WRITE,
+    "POST /webhooks": WRITE,
+    "GET /webhooks/{webhook}/deliveries": WRITE,
+    "POST /webhooks/{webhook}/ping": OWN,
+    "POST /webhooks/{webhook}/enable": OWN,
+    "DELETE /webhooks/{webhook}": OWN,
     "GET /catalogue": READ,
     "GET /workers": READ,
     "POST /workers/{name}/drain": ADMIN,
@@ -116,6 +123,7 @@ RULES: dict[str, Rule] = {
     "POST /attempts/{attempt}/finish": REPORT,
     "GET /audit": ADMIN,
     "GET /metrics": READ,
+    "GET /quota": READ,
     "GET /health": PUBLIC,
     "POST /login": PUBLIC,
     "POST /logout": PUBLIC,
@@ -202,15 +210,22 @@ class Guard:
         return login
 
     def _check_ownership(self, rule: Rule, parameters: dict[str, Any], login: Login | None) -> None:
-        """Raise Forbidden unless the experiment, the model or the attempt belongs to `login`."""
+        """Raise Forbidden unless the experiment, the model or the attempt belongs to `login`, NotFound for a webhook of
+        another owner."""
         if login is None:
             return
         try:
             if rule.owned and Scope.ADMIN not in login.scopes:
-                kind = "model" if "model" in parameters else "experiment"
-                owner_of = self._store.owner_of_model if kind == "model" else self._store.owner_of
+                kind = next(kind for kind in ("model", "webhook", "experiment") if kind in parameters)
+                owner_of = {
+                    "model": self._store.owner_of_model,
+                    "webhook": self._store.owner_of_webhook,
+                    "experiment": self._store.owner_of,
+                }[kind]
                 number: int = parameters[kind]
                 owner = owner_of(number)
+                if kind == "webhook" and owner != login.owner:
+                    raise NotFound(kind, number)  # its URL may be a secret: do not even say that it exists
                 if owner not in (None, login.owner):
                     raise Forbidden(f"{kind} {number} belongs to {owner}")
             if rule.bound:
@@ -218,6 +233,8 @@ class Guard:
                 if self._store.login_of_attempt(number) not in (None, login.token):
                     raise Forbidden(f"attempt {number} was claimed with another token")
         except NotFound:
+            if "webhook" in parameters:
+                raise
             return  # the endpoint raises its own NotFound
 
 

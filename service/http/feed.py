@@ -55,6 +55,11 @@ class _Ring:
             self._events.popleft()
             self.start += 1
 
+    def restart(self, head: int) -> None:
+        """Forget all events: retention has deleted those that follow, up to `head`."""
+        self.start = self.head = head
+        self._events.clear()
+
     def since(self, counter: int) -> list[bytes]:
         """Return the events after `counter`, which must be at least `start`."""
         skipped = counter - self.start
@@ -100,12 +105,15 @@ class Feed:
                 yield format_sse_event(event="reset", data_str="{}", id=str(cursor))
             while not self._ended.is_set():
                 if cursor < ring.start:
+                    # Raises NotFound after a deletion.
                     batch = await run_in_threadpool(self._store.events, identity, cursor, BATCH)
-                    if batch:
+                    if batch and batch[0].counter == cursor + 1:
                         cursor = batch[-1].counter
                         yield b"".join(map(encoded, batch))
                         continue
-                    ring.gone = True
+                    # Retention has deleted the next events.
+                    cursor = ring.head
+                    yield format_sse_event(event="reset", data_str="{}", id=str(cursor))
                 elif cursor < ring.head:
                     fresh = ring.since(cursor)
                     cursor = ring.head
@@ -215,6 +223,8 @@ class Feed:
                 except NotFound:
                     ring.gone = True
                     break
+                if batch and batch[0].counter != ring.head + 1:
+                    ring.restart(batch[0].counter - 1)
                 for event in batch:
                     ring.add(event)
                 moved = True

@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from service.store import Store
 from service.store.figures import Figures
+from service.store.retention import Expired
 from sparsemod.version import __version__
 
 FRESH_SECONDS = 5.0
@@ -39,6 +40,12 @@ class Metrics:
         self._claims = Counter(
             "sparsemod_claims", "Trials handed out by this process.", registry=self.registry
         )
+        self._expired = Counter(
+            "sparsemod_retention_deleted",
+            "What retention deleted in this process: files, bytes, events, log lines, audit entries.",
+            ("kind",),
+            registry=self.registry,
+        )
         self.registry.register(self)
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
@@ -50,6 +57,11 @@ class Metrics:
     def claimed(self) -> None:
         """Count a claim that got a trial."""
         self._claims.inc()
+
+    def expired(self, found: Expired) -> None:
+        """Count what a step of retention deleted."""
+        for kind, count in found.counts().items():
+            self._expired.labels(kind).inc(count)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format. Raises ServerUnavailable."""

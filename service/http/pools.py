@@ -116,6 +116,8 @@ def kind_of(path: str, query: bytes = b"") -> str | None:
         "catalogue",
         "audit",
         "metrics",
+        "quota",
+        "webhooks",
     ):
         if rest.endswith("/stream"):
             return None

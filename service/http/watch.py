@@ -12,6 +12,7 @@ import anyio.to_thread
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import telemetry
 from service.http.metrics import Metrics
 from service.http.request_path import inner_path
 from service.store import Store
@@ -20,11 +21,12 @@ from sparsemod.errors import SparsemodError
 log = structlog.get_logger("access")
 
 HEADER = b"x-request-id"
+TRACE_HEADER = telemetry.PARENT.encode()
 
 UNMATCHED = "(no endpoint)"
 """The path of requests that reach no endpoint: their own paths would be metrics without end."""
 
-AUDITED = ("/experiments", "/pareto", "/workers")
+AUDITED = ("/experiments", "/models", "/pareto", "/webhooks", "/workers")
 """Beginnings of the paths whose changes are recorded. Workers' reports are in the trials' events."""
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,100}")
@@ -56,13 +58,21 @@ class Watch:
                     await self._audit(scope, message["headers"])
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request=request.decode()):
+        parent = None
+        if telemetry.enabled():
+            parent = next((v.decode("latin-1") for n, v in scope["headers"] if n == TRACE_HEADER), None)
+        with (
+            structlog.contextvars.bound_contextvars(request=request.decode()),
+            telemetry.span(scope["method"], parent, http_request_method=scope["method"]) as span,
+        ):
             try:
                 await self._app(scope, receive, answered)
             finally:
                 seconds = time.perf_counter() - begin
                 route = scope.get("route")
                 path = getattr(route, "path_format", UNMATCHED)
+                if span is not None:
+                    _describe(span, scope, path, status)
                 self._metrics.answered(scope["method"], path, status, seconds)
                 if self._access_log:
                     self._line(scope, path, status, seconds)
@@ -108,3 +118,18 @@ class Watch:
             log.error(
                 "audit entry not stored", action=action, target=path, owner=getattr(login, "owner", None), reason=str(error)
             )  # fmt: skip
+
+
+def _describe(span: Any, scope: Scope, path: str, status: int) -> None:
+    """Name a request's span after its route, which is known only now."""
+    span.update_name(f"{scope['method']} {path}")
+    span.set_attribute("http.route", path)
+    span.set_attribute("http.response.status_code", status)
+    span.set_attribute("sparsemod.request", scope["sparsemod_request"])
+    for name, value in scope.get("path_params", {}).items():
+        if name in ("experiment", "index", "attempt"):
+            span.set_attribute(f"sparsemod.{'trial' if name == 'index' else name}", value)
+    if status >= 500:
+        from opentelemetry.trace import StatusCode
+
+        span.set_status(StatusCode.ERROR)

@@ -125,6 +125,7 @@ class ExperimentSummary(View):
         None,
         description="Rate of the latest finished trials, without their longest pause; null while they are few.",
     )
+    kept: bool = Field(False, description="Whether retention must delete nothing of it, see `keep`.")
     revision: int = Field(description="Counter of its last event; pass it as `after` to get later events.")
 
     def spec_trouble(self) -> str | None:
@@ -154,6 +155,17 @@ class RetryTrials(Request):
 
     trials: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)], ...] | None, Field(max_length=10_000)
+    ] = None
+
+
+class Keep(Request):
+    """Protection from retention: of trials by index, or of the whole experiment when `trials` is null. `{"keep": false}`
+    ends it."""
+
+    keep: bool = True
+    trials: Annotated[
+        tuple[Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)], ...] | None,
+        Field(min_length=1, max_length=1000),
     ] = None
 
 
@@ -230,6 +242,10 @@ class TrialView(TrialRecord):
     attempts: tuple[AttemptView, ...] = ()
     created_at: datetime
     finished_at: datetime | None = None
+    kept: bool = Field(False, description="Whether retention must keep its files, see `keep`.")
+    files_expired_at: datetime | None = Field(
+        None, description="When retention deleted its files; null when it did not."
+    )
 
     def known_values(self) -> dict[str, float]:
         """Metric -> value: the measurements, test data excluded, and the costs known before training of other metrics."""

@@ -54,6 +54,9 @@ class Claim(View):
     seed: int
     parent: ParentTrial | None = None
     checkpoint: str | None = None
+    trace: str | None = Field(
+        None, description="The `traceparent` of the claim, for the spans of the attempt; null without traces."
+    )
 
 
 class Fence(Request):

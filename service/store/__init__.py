@@ -6,7 +6,7 @@ expire.
 
 One module for each subject: experiments, trials, suggestions (the queue), attempts, reports and worker_views (workers),
 front (results), files, exports, series (data for the dashboard's plots), computed_views (results of long
-computations), models (uploaded ones), deletion, logins, audit, figures (monitoring).
+computations), models (uploaded ones), deletion, retention (deletion by age), quotas, webhooks, logins, audit, figures (monitoring).
 """
 
 import time
@@ -34,10 +34,14 @@ from service.store.figures import Monitoring
 from service.store.files import Files
 from service.store.logins import Logins
 from service.store.models import Models
+from service.store.quotas import QuotaLimits
 from service.store.reports import RELEASED
+from service.store.retention import Retention
 from service.store.series import Series
 from service.store.suggestions import SuggesterLease, Suggestions
 from service.store.trials import SORTS
+from service.store.webhook_deliveries import WebhookDeliveries
+from service.store.webhooks import Webhooks
 from service.store.worker_views import Workers
 from sparsemod.errors import ServerUnavailable
 
@@ -54,6 +58,9 @@ class Store(
     Suggestions,
     Attempts,
     Workers,
+    Webhooks,
+    WebhookDeliveries,
+    Retention,
     Files,
     ExportJobs,
     Series,
@@ -101,12 +108,14 @@ class Store(
 
 def open_store(settings: Settings) -> Store:
     """Open the store that `settings` describe. Raises InvalidInput, ServerUnavailable."""
-    return Store.open(
+    store = Store.open(
         settings.url,
         lease_seconds=settings.lease_seconds,
         lock_seconds=settings.database_lock_seconds,
         statement_seconds=settings.database_statement_seconds,
     )
+    store.quotas = QuotaLimits.of(settings)
+    return store
 
 
 def open_patiently(settings: Settings, ended: Callable[[], bool]) -> Store | None:

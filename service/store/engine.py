@@ -24,6 +24,7 @@ from sqlalchemy import exc
 
 from service.store.stored_spec import StoredSpec, StoredSpecInvalid, read_stored
 from service.store.tables import events, experiments
+from service.telemetry import span
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -47,7 +48,7 @@ _STEPS = 20_000
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
-HEAD = "0010"
+HEAD = "0012"
 """Newest migration. A database at this version skips the import of Alembic, which is slow."""
 
 _MIGRATION_LOCK = 0x73706D64  # arbitrary constant
@@ -235,7 +236,8 @@ class Base:
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
         self.engine, self.clock, self.lease_seconds = engine, clock, lease_seconds
-        self._postgres = engine.dialect.name == "postgresql"
+        self._system = engine.dialect.name
+        self._postgres = self._system == "postgresql"
         self._specs: OrderedDict[int, StoredSpec] = OrderedDict()
         self._specs_lock = threading.Lock()
         self._texts: dict[int, tuple[str, StoredSpec]] = {}
@@ -280,7 +282,11 @@ class Base:
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
         """Read-only transaction on one consistent snapshot of the database."""
-        with translated(), self.engine.connect() as connection:
+        with (
+            span("store read", db_system_name=self._system),
+            translated(),
+            self.engine.connect() as connection,
+        ):
             if self._postgres:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
@@ -289,6 +295,7 @@ class Base:
     def _write(self) -> Iterator[sa.Connection]:
         """Write transaction. It commits at the end and rolls back when an exception is raised."""
         with (
+            span("store write", db_system_name=self._system),
             self._turn(),
             translated(),
             self.engine.connect().execution_options(sparsemod_write=True) as connection,

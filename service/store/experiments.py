@@ -15,8 +15,9 @@ from service.schemas.trials import (
 )
 from service.store.engine import Row, moment, moment_or_none
 from service.store.limits import effective_limits
-from service.store.pauses import Pauses, pause_of
+from service.store.pauses import pause_of
 from service.store.progress import Counts, counts_query, pace, progress, totals
+from service.store.quotas import Quotas
 from service.store.tables import (
     attempts,
     deletions,
@@ -36,7 +37,7 @@ SILENT_SECONDS = 15.0
 """Seconds without a claim after which an idle worker counts as gone."""
 
 
-class Experiments(Pauses):
+class Experiments(Quotas):
     """Methods of the store for experiments and their events."""
 
     def create_experiment(
@@ -44,7 +45,7 @@ class Experiments(Pauses):
     ) -> ExperimentView:
         """Store a new experiment. A repeated `key` returns the experiment that it created.
 
-        Raises Conflict when `key` was used with another spec or owner.
+        Raises Conflict when `key` was used with another spec or owner, QuotaExceeded.
         """
         data = spec.to_dict()
         now = self.clock()
@@ -52,6 +53,8 @@ class Experiments(Pauses):
             earlier = self._known_request(connection, key, "create", [owner, data])
             if earlier is not None:
                 return self._experiment(connection, earlier["experiment_id"])
+            self._check_quota(connection, owner, "experiments")
+            self._check_quota(connection, owner, "disk")
             identity = connection.execute(
                 sa.insert(experiments)
                 .values(
@@ -389,6 +392,7 @@ class Experiments(Pauses):
             "created_at": moment(row["created_at"]),
             "updated_at": moment(row["updated_at"]),
             "finished_at": moment_or_none(row["finished_at"]),
+            "kept": bool(row["kept"]),
             "revision": row["events"],
         }
 

@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.models import ModelState, ModelView
-from service.store.engine import Base, moment
+from service.store.engine import moment
+from service.store.quotas import Quotas
 from service.store.tables import artifacts, experiments, models
 from sparsemod.errors import Conflict, NotFound, StaleLease
 
@@ -18,13 +19,13 @@ MOST = 1000
 """Largest number of uploaded models."""
 
 
-class Models(Base):
+class Models(Quotas):
     """Methods of the store for uploaded models."""
 
     def add_model(self, name: str, digest: str, size: int, device: str, owner: str | None) -> ModelView:
         """Record an uploaded model to be measured. The same upload again returns the same record.
 
-        Raises Conflict when there are too many models, NotFound for a file that is not stored.
+        Raises Conflict when there are too many models, QuotaExceeded, NotFound for a file that is not stored.
         """
         same = (models.c.name == name, models.c.digest == digest, models.c.device == device)
         mine = models.c.owner.is_(None) if owner is None else models.c.owner == owner
@@ -38,6 +39,8 @@ class Models(Base):
             count = connection.execute(sa.select(sa.func.count()).select_from(models)).scalar_one()
             if count >= MOST:
                 raise Conflict(f"{count} models are stored, the limit; delete some first")
+            self._check_quota(connection, owner, "uploads")
+            self._check_quota(connection, owner, "disk", size)
             values = {
                 "name": name, "digest": digest, "size": size, "device": device, "owner": owner,
                 "state": ModelState.QUEUED.value, "attempts": 0, "created_at": self.clock(),

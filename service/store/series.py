@@ -149,6 +149,9 @@ class Series(Fronts):
         """
         if not 0 < after <= revision or revision - after > _MANY:
             return None
+        dropped = sa.select(experiments.c.events_dropped).where(experiments.c.id == experiment_id)
+        if after < connection.execute(dropped).scalar_one():
+            return None  # retention has deleted some of these events
         rows = connection.execute(
             sa.select(events.c.kind, events.c.data).where(
                 events.c.experiment_id == experiment_id,

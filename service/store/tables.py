@@ -47,6 +47,9 @@ experiments = sa.Table(
     sa.Column("next_index", sa.Integer, nullable=False),
     # Counter of the last event, incremented under this row's lock.
     sa.Column("events", sa.Integer, nullable=False),
+    sa.Column("kept", sa.Boolean, nullable=False, server_default=sa.false()),  # retention deletes nothing
+    # Retention has deleted the events up to this counter.
+    sa.Column("events_dropped", sa.Integer, nullable=False, server_default="0"),
     sa.Index(None, "state"),
 )
 
@@ -79,6 +82,8 @@ trials = sa.Table(
     sa.Column("finished_at", sa.Double),
     sa.Column("finished_event", sa.Integer),  # the experiment's event counter: orders trials by their end
     sa.Column("forgiven", sa.BigInteger),  # attempts up to this id do not count: the user retried the trial
+    sa.Column("kept", sa.Boolean, nullable=False, server_default=sa.false()),  # retention keeps its files
+    sa.Column("files_expired_at", sa.Double),  # when retention deleted its files
     sa.UniqueConstraint("experiment_id", "index"),
     sa.Index(None, "state", "id"),
     sa.Index(None, "experiment_id", "state", "round"),

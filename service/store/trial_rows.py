@@ -112,6 +112,8 @@ def trial_view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[
         artifacts=tuple(stored_artifact(f) for f in files),
         created_at=moment(row["created_at"]),
         finished_at=moment_or_none(row["finished_at"]),
+        kept=bool(row["kept"]),
+        files_expired_at=moment_or_none(row["files_expired_at"]),
     )
 
 

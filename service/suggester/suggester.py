@@ -20,6 +20,7 @@ from service.schemas.trials import ExperimentState, ExperimentView
 from service.store import Store, open_patiently
 from service.store.suggestions import SuggesterLease
 from service.suggester.search_process import Costs, SearchProcess, Watch, runs_user_code
+from service.telemetry import span
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
 from sparsemod.pipeline.environment import data_failure, environment_failure
 from sparsemod.records import TrialState
@@ -230,7 +231,8 @@ class Suggester:
             return False
         basis = leased.current_basis(view, self._store)
         try:
-            answer = self._request_suggestions(leased, view.spec, basis.observations, count)
+            with span("suggest", sparsemod_experiment=identity, sparsemod_wanted=count):
+                answer = self._request_suggestions(leased, view.spec, basis.observations, count)
         except Exception as error:  # noqa: BLE001
             failure = environment_failure(error)
             if failure is not None:

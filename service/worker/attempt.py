@@ -6,6 +6,7 @@ When the lease is lost, it kills the child and reports nothing.
 """
 
 import contextlib
+import contextvars
 import select
 import selectors
 import shutil
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from service import telemetry
 from service.client.backoff import Backoff
 from service.errors import NoSpace, ServerError
 from service.worker.attempt_settings import (
@@ -81,6 +83,7 @@ class Attempt:
         self._stage = "start"
         self._peak = 0
         self._refusals = 0
+        self._stage_span: Any = None
 
     def release(self) -> None:
         """Request an early end: the child stops between epochs, its checkpoint is kept, the trial is queued
@@ -89,18 +92,40 @@ class Attempt:
 
     def run(self) -> Ending:
         """Evaluate the trial and report the result. No trial can make this raise."""
+        claim = self._claim
+        with telemetry.span(
+            "attempt", claim.trace, sparsemod_experiment=claim.experiment, sparsemod_trial=claim.trial,
+            sparsemod_attempt=claim.attempt,
+        ) as span:  # fmt: skip
+            ending = self._run()
+            if span is not None:
+                span.set_attribute("sparsemod.ending", str(ending))
+            return ending
+
+    def _run(self) -> Ending:
         directory = self._settings.directory / f"attempt-{self._claim.attempt}"
-        keeper = threading.Thread(target=self._keep_lease, name=f"lease-{self._claim.attempt}", daemon=True)
+        # The keeper's requests belong to the attempt's span too.
+        work = partial(contextvars.copy_context().run, self._keep_lease)
+        keeper = threading.Thread(target=work, name=f"lease-{self._claim.attempt}", daemon=True)
         keeper.start()
         try:
             result = self._evaluate(directory)
+            self._enter_stage(None)
             if result is None or self._lost.is_set():
                 return Ending.LOST
-            return self._report(result, directory)
+            with telemetry.span("report", sparsemod_state=result.state.value):
+                return self._report(result, directory)
         finally:
+            self._enter_stage(None)
             self._closing.set()
             keeper.join()
             shutil.rmtree(directory, ignore_errors=True)
+
+    def _enter_stage(self, name: str | None) -> None:
+        """End the span of the current stage and begin one for the stage `name`."""
+        if self._stage_span is not None:
+            self._stage_span.end()
+        self._stage_span = None if name is None else telemetry.open_span(f"stage {name}")
 
     # ---- the child
 
@@ -218,6 +243,7 @@ class Attempt:
                 self._log.add(message["message"], message["level"], message["time"])
             case "stage":
                 self._stage = message["stage"]
+                self._enter_stage(self._stage)
             case "checkpoint":
                 with self._lock:
                     self._checkpoint = Path(message["path"])

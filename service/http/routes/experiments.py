@@ -26,6 +26,7 @@ from service.schemas.trials import (
     ExperimentSummary,
     ExperimentView,
     ExtendExperiment,
+    Keep,
     Page,
     Retried,
     RetryTrials,
@@ -210,6 +211,18 @@ def retry_trials(
 
 
 @router.post(
+    "/experiments/{experiment:number}/keep",
+    status_code=204,
+    summary="Protect from retention",
+    responses=failures(400, 404, 413),
+)
+def keep_experiment(store: StoreDep, experiment: ExperimentId, change: Annotated[Keep, Body()]) -> Response:
+    """Retention then deletes nothing of the experiment, or of the named trials. Undo it with `{"keep": false}`."""
+    store.keep(experiment, change.keep, change.trials)
+    return Response(status_code=204)
+
+
+@router.post(
     "/experiments/{experiment:number}/extend",
     summary="Extend an experiment",
     responses=failures(400, 404, 409, 413),
@@ -253,7 +266,8 @@ def list_events(
     after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Counter of the last known event.")] = 0,
     limit: Limit = 1000,
 ) -> list[Event]:
-    """Lists the events with a counter above `after`, oldest first. Counters have no gaps."""
+    """Lists the events with a counter above `after`, oldest first. Counters have no gaps; retention may have
+    deleted the oldest events."""
     return store.events(experiment, after, limit)
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse
 
 from service.http.feed import Feed, limited
+from service.http.open_streams import StreamPlace
 from service.http.routes.common import ExperimentId, failures
 
 router = APIRouter(tags=["experiments"])
@@ -36,14 +37,15 @@ After = Annotated[
     "/experiments/{experiment:number}/stream",
     summary="Follow an experiment",
     response_class=Response,
-    responses={**_STREAM, **failures(404)},
+    responses={**_STREAM, **failures(404, 409)},
 )
 async def follow_experiment(
-    request: Request, experiment: ExperimentId, after: After = None, last: LastSeen = None
+    request: Request, experiment: ExperimentId, _: StreamPlace, after: After = None, last: LastSeen = None
 ) -> EventSourceResponse:
     """Sends the experiment's events as they happen: `event` is the kind, `id` the counter, `data` the same
     as in /events. Each event arrives once and in order, even when servers restart and connections break.
-    `reset` means that the experiment never reached the counter: reload everything."""
+    `reset` means that the experiment never reached the counter, or that retention deleted later events: reload
+    everything."""
     feed: Feed = request.app.state.feed
     source = feed.experiment(experiment, after if last is None else int(last))
     first = await anext(source)  # NotFound must be raised here: a started stream cannot answer 404
@@ -54,9 +56,9 @@ async def follow_experiment(
     "/stream",
     summary="Follow all experiments",
     response_class=Response,
-    responses={**_STREAM, **failures()},
+    responses={**_STREAM, **failures(409)},
 )
-async def follow_all(request: Request, after: After = None) -> EventSourceResponse:
+async def follow_all(request: Request, _: StreamPlace, after: After = None) -> EventSourceResponse:
     """Sends first `revisions`, a map of all experiments' counters, then `experiment` for each one that
     changed: `{id, revision, state}` or `{id, deleted}`, at most once a second each. It sends current
     states, not their history, so `after` has no effect."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from service import telemetry
 from service.files.upload_checks import check_artifact, check_safetensors
 from service.http.routes.common import AttemptId, FilesDep, LoginDep, StoreDep, failures
 from service.http.thin_route import ThinRoute
@@ -61,7 +62,7 @@ def claim(store: StoreDep, login: LoginDep, body: ClaimRequest) -> Claim | Respo
     Each trial goes to one worker; only its token may report on it."""
     number = None if login is None else login.token
     claimed = store.claim(body.worker, body.device, body.slots, body.request, number, body.started)
-    return Response(status_code=204) if claimed is None else claimed
+    return Response(status_code=204) if claimed is None else _traced(claimed)
 
 
 @router.post(
@@ -116,4 +117,14 @@ def finish(
     if report.next is None:
         return store.finish(attempt, report.token, report.result, report.log)
     number = None if login is None else login.token
-    return store.finish_and_claim(attempt, report.token, report.result, report.next, report.log, number)
+    outcome = store.finish_and_claim(attempt, report.token, report.result, report.next, report.log, number)
+    if outcome.next is None or not telemetry.enabled():
+        return outcome
+    return outcome.model_copy(update={"next": _traced(outcome.next)})
+
+
+def _traced(claim: Claim) -> Claim:
+    """Return a claim with the trace of this request, so that the attempt's spans belong to it."""
+    if not telemetry.enabled():
+        return claim
+    return claim.model_copy(update={"trace": telemetry.parent_of_requests()})

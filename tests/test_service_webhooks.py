@@ -1,0 +1,370 @@
+"""Webhooks: what is queued for which change, signatures, retries, dead receivers, addresses that are refused."""
+
+import hashlib
+import hmac
+import ipaddress
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from support_auth import bearer, open_app, store_of
+from support_docs import DOCS, blocks
+from support_receiver import Receiver, receiving
+from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.client.client import Client
+from service.files import webhook_request
+from service.files.webhook_request import DeliveryFailed, check_url, is_public, post, signature
+from service.jobs.webhooks import WebhookJobs
+from service.schemas.logins import Scope
+from service.schemas.trials import ExperimentState
+from service.schemas.webhooks import DeliveryState, WebhookEvent
+from service.settings import Settings
+from service.store import Store
+from service.store import webhooks as webhook_store
+from service.store.webhook_deliveries import ATTEMPTS, LOG_SECONDS
+from sparsemod.errors import InvalidInput, NotFound
+from sparsemod.records import Candidate
+
+pytest_plugins = ["support_store_fixtures"]
+
+URL = "https://ci.example/hook"
+ALL = tuple(WebhookEvent)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+def trial(store: Store, made: int, width: int, result: Any) -> None:
+    fill(store, made, [Suggestion(Candidate(parameters={"width": width}, origin="sobol", round="r1"))])
+    claim = store.claim("w")
+    assert claim is not None
+    store.finish(claim.attempt, claim.token, result)
+
+
+def bodies(store: Store, number: int) -> list[dict[str, Any]]:
+    return [one.body for one in reversed(store.deliveries(number))]
+
+
+def test_each_change_is_queued_once(store: Store, database: str, clock: Clock) -> None:
+    made = store.create_experiment(spec(limits={"attempts": 1}), owner="ada").id
+    trial(store, made, 0, completed(0.5, 500.0))  # before the registration
+    hook = store.add_webhook(URL, ALL, owner="ada").id
+    other = store.add_webhook(URL, ALL, owner="bob").id
+    some = store.add_webhook(URL, [WebhookEvent.EXPERIMENT_FINISHED], experiment=made).id
+    trial(store, made, 1, completed(0.6, 600.0))  # dominated
+    trial(store, made, 2, completed(0.1, 100.0))  # dominates trial 0
+    trial(store, made, 3, fault())
+    second = Store.open(database, clock=clock)  # another server, and then one after a restart
+    assert store.queue_deliveries() == 4 and second.queue_deliveries() == 0
+    store.finish_experiment(made, ExperimentState.DONE, "all rounds are complete")
+    store.keep(made, True)  # an event in the state `done`, but no end
+    new = store.create_experiment(spec(), owner="ada").id
+    trial(store, new, 0, completed())
+    assert second.queue_deliveries() == 4 and store.queue_deliveries() == 0
+    second.close()
+    found = [
+        (body["event"], body["experiment"], body.get("trial"), body.get("front"))
+        for body in bodies(store, hook)
+    ]
+    assert found == [
+        ("trial.completed", made, 1, None), ("trial.completed", made, 2, None), ("trial.failed", made, 3, None),
+        ("front.changed", made, None, [2]), ("experiment.finished", made, None, None),
+        ("trial.completed", new, 0, None), ("front.changed", new, None, [0]),
+    ]  # fmt: skip
+    moved = next(body for body in bodies(store, hook) if body["event"] == "front.changed")
+    assert (moved["added"], moved["removed"], moved["name"]) == ([2], [0], "store test")
+    finished = bodies(store, some)
+    assert [(body["event"], body["reason"]) for body in finished] == [
+        ("experiment.finished", "all rounds are complete")
+    ]
+    assert bodies(store, other) == []
+    store.delete_experiment(made)
+    assert store.queue_deliveries() == 0 and len(bodies(store, hook)) == 7
+    with pytest.raises(NotFound):
+        store.webhook(some)  # it was for that experiment only
+
+
+def test_a_full_queue_leaves_the_events_in_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_store, "MOST_WAITING", 2)
+    monkeypatch.setattr(webhook_store, "_EVENTS_READ", 3)
+    made = store.create_experiment(spec()).id
+    hook = store.add_webhook(URL, [WebhookEvent.TRIAL_COMPLETED]).id
+    for width in range(4):
+        trial(store, made, width, completed())
+    for _ in range(10):
+        store.queue_deliveries()
+    assert 2 <= len(bodies(store, hook)) <= 3
+    while (taken := store.take_webhook(60.0)) is not None:
+        while (due := store.next_delivery(*taken, 60.0)) is not None:
+            store.end_attempt(due, 204, None)
+        store.release_webhook(*taken)
+        store.queue_deliveries()
+    assert [body["trial"] for body in bodies(store, hook)] == [0, 1, 2, 3]
+
+
+def test_a_failed_delivery_waits_longer_each_time_and_nothing_overtakes_it(
+    store: Store, clock: Clock
+) -> None:
+    hook = store.add_webhook(URL, ALL).id
+    first, second = store.ping_webhook(hook).id, store.ping_webhook(hook).id
+    pauses = []
+    for attempt in range(1, ATTEMPTS + 1):
+        taken = store.take_webhook(60.0)
+        assert taken is not None and store.take_webhook(60.0) is None  # one process at a time
+        due = store.next_delivery(*taken, 60.0)
+        assert due is not None and due.id == first and due.attempts == attempt - 1
+        state = store.end_attempt(due, 500, "the receiver answered 500")
+        assert state is (DeliveryState.FAILED if attempt == ATTEMPTS else DeliveryState.WAITING)
+        assert store.next_delivery(*taken, 60.0) is None
+        store.release_webhook(*taken)
+        view = store.webhook(hook)
+        if view.retry_at is not None:
+            pauses.append(view.retry_at.timestamp() - clock.now)
+            clock.advance(pauses[-1] - 1.0)
+            assert store.take_webhook(60.0) is None
+            clock.advance(2.0)
+    assert pauses[:3] == [10.0, 20.0, 40.0] and max(pauses) == 6 * 3600.0 and sum(pauses) > 12 * 3600.0
+    disabled = store.webhook(hook).disabled
+    assert disabled is not None and "failed 14 times, the last time: the receiver answered 500" in disabled
+    assert store.take_webhook(60.0) is None
+    assert store.enable_webhook(hook).disabled is None
+    taken = store.take_webhook(60.0)
+    assert taken is not None
+    due = store.next_delivery(*taken, 60.0)
+    assert due is not None and due.id == second
+    clock.advance(61.0)  # this process died: another one takes over, and the first one's end counts no more
+    other = store.take_webhook(60.0)
+    assert other is not None and store.next_delivery(*taken, 60.0) is None
+    store.end_attempt(due, 204, None)
+    again = store.next_delivery(*other, 60.0)
+    assert again is not None and again.id == second
+    store.end_attempt(again, 204, None)
+    assert [one.state for one in store.deliveries(hook)] == [DeliveryState.DELIVERED, DeliveryState.FAILED]
+    clock.advance(LOG_SECONDS + 1)
+    assert store.forget_deliveries() == 2
+
+
+def test_a_request_is_signed(receiver: Receiver) -> None:
+    body = {"event": "ping", "é": "ü"}
+    assert post(f"{receiver.url}/hook?a=1", "secret", "ping", 7, body, private=True) == 204
+    ((path, headers, content),) = receiver.requests
+    assert path == "/hook?a=1" and json.loads(content) == body and headers["Sparsemod-Delivery"] == "7"
+    seconds, _, found = headers["Sparsemod-Signature"].removeprefix("t=").partition(",v1=")
+    expected = hmac.new(b"secret", f"{seconds}.".encode() + content, hashlib.sha256).hexdigest()
+    assert hmac.compare_digest(found, expected)
+    names: dict[str, Any] = {}
+    (example,) = blocks("python", (DOCS / "operations.md",))
+    exec(example.text, names)  # noqa: S102
+    assert names["genuine"]("secret", headers["Sparsemod-Signature"], content)
+    assert not names["genuine"]("secret", headers["Sparsemod-Signature"], content + b" ")
+    assert not names["genuine"]("secret", signature("secret", content, 1), content)  # too old
+    assert signature("other", content, int(seconds)) != headers["Sparsemod-Signature"]
+
+
+def test_redirects_are_not_followed_and_other_answers_fail(receiver: Receiver) -> None:
+    receiver.answers = [302, 307, 500, 404]
+    for status in (302, 307, 500, 404):
+        with pytest.raises(DeliveryFailed, match=f"answered {status}") as failed:
+            post(receiver.url, "secret", "ping", 1, {}, private=True)
+        assert failed.value.status == status
+    assert [path for path, _, _ in receiver.requests] == ["/"] * 4
+
+
+def test_a_receiver_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_request, "WHOLE_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(DeliveryFailed):
+            post(url, "secret", "ping", 1, {}, private=True)
+    with pytest.raises(DeliveryFailed, match="no connection to"):
+        post(url, "secret", "ping", 1, {}, private=True)
+
+
+PRIVATE = [
+    "127.0.0.1", "10.0.0.1", "172.16.1.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
+    "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::",
+    "64:ff9b::7f00:1", "ff02::1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_public(ipaddress.ip_address(address))
+    host = f"[{address}]" if ":" in address else address
+    with pytest.raises(InvalidInput, match=r"a public address; SPARSEMOD_WEBHOOK_PRIVATE_ADDRESSES"):
+        check_url(f"http://{host}:8080/x", private=False)
+    assert check_url(f"http://{host}:8080/x", private=True).port == 8080
+    # A name with such an address, even beside a public one.
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    found = [(socket.AF_INET, 0, 0, "", ("93.184.216.34", 80)), (family, 0, 0, "", (address, 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(webhook_request, "_first_answering", lambda _: pytest.fail("it connected"))
+    with pytest.raises(DeliveryFailed, match="which is not public"):
+        post("http://evil.example/", "secret", "ping", 1, {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://a.example", "https://", "https://me:pw@a.example", "https://a.example/#x", "http://a.example:0/",
+     "http://a.example:99999/", "http://[::1", "file:///etc/passwd", "http://localhost/", "http://db.internal/"],
+)  # fmt: skip
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match=r"^url"):
+        check_url(url, private=False)
+
+
+def test_public_addresses_pass() -> None:
+    for address in ("93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "::ffff:93.184.216.34"):
+        assert is_public(ipaddress.ip_address(address))
+
+
+def test_the_server_delivers_and_tries_again(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that fails first; deliveries that a stopped server left are sent by the next one."""
+    monkeypatch.setattr("service.store.webhook_deliveries.BACKOFF_SECONDS", (0.05, 0.1))
+    monkeypatch.setattr("service.jobs.webhooks.PAUSE_SECONDS", 0.05)
+    store = Store.open(f"sqlite:///{tmp_path / 'sparsemod.db'}")
+    settings = Settings(data_dir=tmp_path, webhook_private_addresses=True)
+    hook = store.add_webhook(f"{receiver.url}/hook", ALL)
+    dead = store.add_webhook("http://127.0.0.1:1/", ALL)
+    made = store.create_experiment(spec()).id
+    trial(store, made, 0, completed())
+    store.queue_deliveries()  # and then the server stopped
+    receiver.answers = [500, 503]
+    jobs = WebhookJobs(store, settings, pause=0.05)
+    jobs.begin()
+    receiver.wait(4)
+    trial(store, made, 1, completed(0.01, 10.0))
+    receiver.wait(6)
+    jobs.close()
+    events = [json.loads(body)["event"] for _, _, body in receiver.requests]
+    assert events == ["trial.completed"] * 3 + ["front.changed", "trial.completed", "front.changed"]
+    ids = [headers["Sparsemod-Delivery"] for _, headers, _ in receiver.requests]
+    assert len(set(ids)) == 4 and ids[0] == ids[1] == ids[2]
+    for _, headers, body in receiver.requests:
+        seconds = headers["Sparsemod-Signature"].removeprefix("t=").partition(",")[0]
+        assert headers["Sparsemod-Signature"] == signature(hook.secret, body, int(seconds))
+    log = store.deliveries(hook.id)
+    assert {one.state for one in log} == {DeliveryState.DELIVERED} and log[-1].attempts == 3
+    waiting = store.deliveries(dead.id)[-1]
+    assert waiting.attempts > 0 and "no connection" in str(waiting.failure)
+    store.close()
+
+
+def test_receivers_of_the_settings(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(InvalidInput, match=r"^webhook_secret = '\(not shown\)': at least 16 characters"):
+        WebhookJobs(store, Settings(data_dir=tmp_path, webhook_urls=(URL,), webhook_secret="short"))
+    with pytest.raises(InvalidInput, match=r"^webhook_urls"):
+        WebhookJobs(store, Settings(data_dir=tmp_path, webhook_urls=("http://127.0.0.1/",)))
+    other = "https://other.example/"
+    store.manage_webhooks([URL, other], "s" * 16)
+    kept = store.webhooks()[0]
+    store.ping_webhook(kept.id)
+    store.manage_webhooks([URL], "t" * 16)
+    (left,) = store.webhooks()
+    assert (left.id, left.managed, left.everything, left.waiting) == (kept.id, True, True, 1)
+    taken = store.take_webhook(60.0)
+    assert taken is not None
+    due = store.next_delivery(*taken, 60.0)
+    assert due is not None and due.secret == "t" * 16
+    store.manage_webhooks([], "")
+    assert store.webhooks() == []
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of the receiver is not looked up."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise DeliveryFailed("the name ci.example cannot be resolved")
+
+    monkeypatch.setattr("service.jobs.webhooks.post", refuse)
+
+
+def test_access(tmp_path: Path, offline: None) -> None:
+    with open_app(tmp_path, min_free_bytes=0) as http:
+        store = store_of(http)
+        ada, bob, root = (
+            bearer(store.create_token(name, [scope])[0])
+            for name, scope in (("ada", Scope.WRITE), ("bob", Scope.WRITE), ("root", Scope.ADMIN))
+        )
+        mine = http.post("/experiments", json={"spec": SPEC}, headers=ada).json()["id"]
+        hook = http.post("/webhooks", json={"url": URL, "experiment": mine}, headers=ada)
+        assert hook.status_code == 201 and hook.json()["secret"].startswith("whsec_")
+        number = hook.json()["id"]
+        assert http.post("/webhooks", json={"url": URL, "experiment": mine}, headers=bob).status_code == 403
+        assert http.post("/webhooks", json={"url": URL, "everything": True}, headers=ada).status_code == 403
+        assert http.post("/webhooks", json={"url": URL, "everything": True}, headers=root).status_code == 201
+        assert http.post("/webhooks", json={"url": URL, "experiment": 7777}, headers=root).status_code == 404
+        inner = http.post("/webhooks", json={"url": "http://169.254.169.254/latest"}, headers=ada)
+        assert inner.status_code == 422 and inner.json()["error"]["field"] == "url"
+        for method, path in (
+            ("GET", "/deliveries"), ("POST", "/ping"), ("POST", "/enable"), ("DELETE", ""),
+        ):  # fmt: skip
+            assert http.request(method, f"/webhooks/{number}{path}", headers=bob).status_code == 404
+        assert http.get("/webhooks", headers=bob).json() == []
+        (shown,) = http.get("/webhooks", headers=ada).json()
+        assert shown["id"] == number and "secret" not in shown
+        assert len(http.get("/webhooks", headers=root).json()) == 2
+        assert http.post(f"/webhooks/{number}/ping", headers=root).status_code == 202
+        assert http.get(f"/webhooks/{number}/deliveries", headers=ada).json()[0]["event"] == "ping"
+        assert http.post(f"/webhooks/{number}/enable", headers=ada).status_code == 200
+        assert http.delete(f"/webhooks/{number}", headers=ada).status_code == 204
+        assert http.get(f"/webhooks/{number}/deliveries", headers=ada).status_code == 404
+        entries = http.get("/audit", headers=root).json()
+        assert entries[0]["action"] == "DELETE /webhooks/{webhook}"
+
+
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: None) -> None:
+    with open_app(tmp_path, min_free_bytes=0) as http:
+
+        class Direct(Client):
+            def __init__(self, *_: object) -> None:
+                super().__init__("http://testserver")
+                self._http = http  # type: ignore[assignment]
+
+        http.headers["host"] = "localhost"
+        client = Direct()
+        made = client.create_experiment(spec()).id
+        monkeypatch.setattr("service.cli.webhook.connect", lambda *_: client)
+
+        def run(*words: str) -> str:
+            done = CliRunner().invoke(app, ["webhook", *words])
+            assert done.exit_code == 0, done.output
+            return str(done.output)
+
+        assert "whsec_" in run("add", URL, "--event", "front.changed", "--experiment", str(made))
+        assert f"{URL}  experiment {made}  front.changed  0 waiting" in run("list")
+        assert "queued" in run("ping", "1")
+        assert "  ping  " in run("log", "1")
+        assert "sends to" in run("enable", "1")
+        assert json.loads(run("list", "--json"))[0]["id"] == 1
+        assert "deleted" in run("remove", "1")
+
+
+def test_a_server_without_webhooks_needs_no_write(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'sparsemod.db'}")
+    made = store.create_experiment(spec()).id
+    trial(store, made, 0, completed())
+    with store._write():  # a writer holds the database
+        assert store.queue_deliveries() == 0 and store.webhooks_due() == []
+    store.close()
+
+
+def test_a_second_start_of_the_same_application(tmp_path: Path) -> None:
+    http = open_app(tmp_path, min_free_bytes=0)
+    with http:
+        assert isinstance(http, TestClient)
+    with http:
+        assert http.get("/health").status_code == 200
