@@ -65,6 +65,11 @@ class TrainingSpec(BaseModel):
         lt=1,
         description="Probability of dropping a path of the network, which grows from 0 to this value over the epochs; for networks with paths, such as darts.",
     )
+    auxiliary: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss of the network's auxiliary head, which exists in training only; for networks with one, such as darts.",
+    )
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient.")
     early_stop: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Epochs without a better validation error before training ends."

@@ -89,12 +89,14 @@ def trace_iteration(
     optimizer: "torch.optim.Optimizer | Shadow",
     *,
     at_once: bool = True,
+    beside: Mapping[str, nn.Module] | None = None,
 ) -> MemoryTrace:
     """Return the memory of one iteration: the rule's gradients and the optimizer's step.
 
     `rule` has been started on `module`, which is in training mode; both are on the device of `batch`, which may be the
     meta device. An iteration runs before the traced one, so that optimizer state and feedback matrices exist; the weights
-    change. With `at_once` the rule may update each layer as soon as its gradient is known.
+    change. With `at_once` the rule may update each layer as soon as its gradient is known. `beside`: modules that train
+    beside the network, by name.
     """
     x, y = batch
 
@@ -108,8 +110,9 @@ def trace_iteration(
     optimizer.zero_grad(set_to_none=True)
     rule.gradients(x, y, loss)
     update()
-    tracer = _Tracer(module)
-    tracer.start(_existing(module, batch, optimizer, rule))
+    parts = {"": module, **(beside or {})}
+    tracer = _Tracer(parts)
+    tracer.start(_existing(list(parts.values()), batch, optimizer, rule))
     with tracer.layers(), tracer:
         rule.gradients(x, y, loss)
         update()
@@ -145,7 +148,7 @@ class Shadow:
 
 
 def _existing(
-    module: nn.Module,
+    modules: list[nn.Module],
     batch: tuple[Tensor, Tensor],
     optimizer: "torch.optim.Optimizer | Shadow",
     rule: TrainingRule[Any],
@@ -158,8 +161,8 @@ def _existing(
             part for state in optimizer.state.values() for part in state.values() if isinstance(part, Tensor)
         ]
     return {
-        "parameters": list(module.parameters()),
-        "buffers": list(module.buffers()),
+        "parameters": [parameter for module in modules for parameter in module.parameters()],
+        "buffers": [buffer for module in modules for buffer in module.buffers()],
         "batch": list(batch),
         "optimizer": states,
         "feedback": rule.feedback(),
@@ -174,10 +177,10 @@ def _nothing() -> Iterator[None]:
 class _Tracer(TorchDispatchMode):
     """Follows the storages that operations make."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = MemoryTrace()
-        self._module = module
+        self._modules = modules
         self._live: dict[int, tuple[int, str]] = {}
         self._known: set[int] = set()
         self._total, self._highest, self._phase = 0, -1, ""
@@ -260,7 +263,7 @@ class _Tracer(TorchDispatchMode):
     def layers(self) -> Iterator[None]:
         """Follow which layer runs, and which one each step of the backward pass belongs to."""
         handles = []
-        for path, part in self._module.named_modules():
+        for path, part in self._named():
 
             def enter(_: nn.Module, given: Any, path: str = path) -> None:
                 self._stack.append(path or "network")
@@ -277,6 +280,10 @@ class _Tracer(TorchDispatchMode):
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _named(self) -> Iterator[tuple[str, nn.Module]]:
+        for name, module in self._modules.items():
+            yield from module.named_modules(prefix=name)
 
     def finished(self) -> MemoryTrace:
         """End the trace. What the iteration leaves behind, such as gradients that were not dropped, stays in the total."""
