@@ -189,7 +189,7 @@ def test_the_command_writes_a_trace_for_each_rule(capsys, tmp_path):
     )
     assert "mem-dfa" in shown and "reached by" in shown
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert files == ["bp.txt", "mem-dfa.txt", "memory.svg"]
+    assert files == ["bp.svg", "bp.txt", "mem-dfa.svg", "mem-dfa.txt", "memory.svg"]
     events = parse((tmp_path / "out" / "bp.txt").read_text())
     assert sum(event.delta for event in events) == events[-1].total
     assert "bp" in cli(capsys, "trace", str(spec), "--predict", "--batch-size", "1000000")

@@ -33,16 +33,31 @@ class Event:
 
 
 @dataclass
+class Operation:
+    """All calls of the operations with one name: their number, the bytes that they made, and the operations whose results they read.
+
+    `inputs` also holds the names of the baseline. An operation that returns a view of its input is not listed: what reads
+    the view reads the input.
+    """
+
+    calls: int = 0
+    bytes: int = 0
+    inputs: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass
 class MemoryTrace:
     """The memory of one iteration.
 
     `events` begin with what exists before it (`baseline`: parameters, buffers, batch, optimizer state, feedback matrices).
-    `at_peak` holds the bytes of each operation's results that are live at the peak.
+    `at_peak` holds the bytes of each operation's results that are live at the peak. `operations` is the computation graph:
+    the operations that make or change memory, by the names of the events, in the order of their first calls.
     """
 
     events: list[Event] = field(default_factory=list)
     baseline: dict[str, int] = field(default_factory=dict)
     at_peak: dict[str, int] = field(default_factory=dict)
+    operations: dict[str, Operation] = field(default_factory=dict)
 
     @property
     def peak(self) -> int:
@@ -182,6 +197,7 @@ class _Tracer(TorchDispatchMode):
         self.trace = MemoryTrace()
         self._modules = modules
         self._live: dict[int, tuple[int, str]] = {}
+        self._makers: dict[int, str] = {}
         self._known: set[int] = set()
         self._total, self._highest, self._phase = 0, -1, ""
         self._stack: list[str] = []
@@ -197,6 +213,7 @@ class _Tracer(TorchDispatchMode):
                 storage = tensor.untyped_storage()
                 if storage._cdata not in self._known:
                     self._known.add(storage._cdata)
+                    self._makers[storage._cdata] = name
                     size += storage.nbytes()
             if size:
                 self.trace.baseline[name] = size
@@ -205,12 +222,19 @@ class _Tracer(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:  # fmt: skip
-        for tensor in _tensors((*args, *(kwargs or {}).values())):
-            self._known.add(tensor.untyped_storage()._cdata)  # what is not known yet existed before
+        given = [t.untyped_storage()._cdata for t in _tensors((*args, *(kwargs or {}).values()))]
+        self._known.update(given)  # what is not known yet existed before
+        read = dict.fromkeys(self._makers[key] for key in given if key in self._makers)
         result = func(*args, **(kwargs or {}))
         name = self._name(func)
-        for tensor in _tensors((result,)):
-            self._made(tensor, name)
+        made = sum([self._made(tensor, name) for tensor in _tensors((result,))])
+        if made or func._schema.is_mutable:
+            operation = self.trace.operations.setdefault(name, Operation())
+            operation.calls += 1
+            operation.bytes += made
+            operation.inputs.update(read)
+            for key in _changed(func, args):
+                self._makers[key] = name
         return result
 
     def _name(self, func: Any) -> str:
@@ -223,18 +247,22 @@ class _Tracer(TorchDispatchMode):
             return f"backward/{layer or 'network'}/{operation}"
         return f"forward/{self._stack[-1] if self._stack else 'network'}/{operation}"
 
-    def _made(self, tensor: Tensor, name: str) -> None:
+    def _made(self, tensor: Tensor, name: str) -> int:
+        """Follow the storage of a result; return its bytes if the operation made it, else 0."""
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:
-            return
+            return 0
         self._known.add(key)
+        self._makers[key] = name
         self._live[key] = (storage.nbytes(), name)
         weakref.finalize(storage, self._freed, key)
         self._change(storage.nbytes(), name)
+        return storage.nbytes()
 
     def _freed(self, key: int) -> None:
         self._known.discard(key)
+        self._makers.pop(key, None)
         size, name = self._live.pop(key, (0, ""))
         if self._open and size:
             self._change(-size, name)
@@ -289,6 +317,13 @@ class _Tracer(TorchDispatchMode):
         """End the trace. What the iteration leaves behind, such as gradients that were not dropped, stays in the total."""
         self._open = False
         return self.trace
+
+
+def _changed(func: Any, args: tuple[Any, ...]) -> Iterator[int]:
+    """Return the storages of the arguments that the operation changes."""
+    for given, argument in zip(args, func._schema.arguments, strict=False):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            yield from (tensor.untyped_storage()._cdata for tensor in _tensors((given,)))
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
