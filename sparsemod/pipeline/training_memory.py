@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from sparsemod.pipeline.problem import Problem
 from sparsemod.records import DataInfo, Measurement, Value
-from sparsemod.spec.methods import LossConfig
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import optimizers
 from sparsemod.training.batch_loss import BatchLoss
@@ -51,7 +50,7 @@ def traced(module: nn.Module, info: DataInfo, settings: TrainingSpec, device: st
     loss, smoothing = LOSSES.create(settings.loss), settings.label_smoothing
     alone = settings.model_copy(update={"teacher": None})
     whole = BatchLoss(module, alone, lambda o, t: loss.mean(o, t, smoothing), rule, 0)
-    batch = _batch(info, settings.batch_size, device, settings.loss)
+    batch = _batch(info, settings, device)
     try:
         return trace_iteration(
             module,
@@ -86,9 +85,9 @@ def by_rule(
     return found
 
 
-def _batch(info: DataInfo, size: int, device: str, loss: LossConfig) -> tuple[Tensor, Tensor]:
-    labels = blank_targets(loss.targets, info, size, device)
-    return torch.randn(size, *info.shape, device=device), labels
+def _batch(info: DataInfo, settings: TrainingSpec, device: str) -> tuple[Tensor, Tensor]:
+    labels = blank_targets(settings.metric.targets, info, settings.batch_size, device)
+    return torch.randn(settings.batch_size, *info.shape, device=device), labels
 
 
 def _optimizer(module: nn.Module, settings: TrainingSpec, device: str) -> torch.optim.Optimizer | Shadow:
