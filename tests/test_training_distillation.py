@@ -16,6 +16,7 @@ from sparsemod.networks.zoo import network
 from sparsemod.pipeline import teacher as teachers
 from sparsemod.pipeline.local_run import LocalRun
 from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.stored_weights import file_weights, load_into
 from sparsemod.records import DataInfo, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.teacher import TeacherSpec
@@ -181,19 +182,17 @@ def test_trials_learn_from_a_network_of_the_zoo_a_file_and_a_trial(tmp_path):
 
 
 def test_a_teacher_that_does_not_fit_is_named(tmp_path):
+    field = "training.teacher.weights"
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    module = nn.Linear(1, 1)
     with pytest.raises(InvalidInput, match="weights of this network"):
-        teachers._load(
-            module, teachers._tensors(tmp_path / "x.safetensors", "weights"), "weights", "x.safetensors"
-        )
+        load_into(nn.Linear(1, 1), file_weights(tmp_path / "x.safetensors", field), field, "x.safetensors")
     (tmp_path / "y.safetensors").write_bytes(b"no")
     with pytest.raises(InvalidInput, match=r"a \.safetensors file"):
-        teachers._tensors(tmp_path / "y.safetensors", "weights")
+        file_weights(tmp_path / "y.safetensors", field)
     with pytest.raises(
         EnvironmentFailure, match=r"training.teacher.weights = '.*z.safetensors': no such file"
     ):
-        teachers._tensors(tmp_path / "z.safetensors", "weights")
+        file_weights(tmp_path / "z.safetensors", field)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +201,7 @@ def test_a_teacher_that_does_not_fit_is_named(tmp_path):
         ({"teacher": {"network": "wrn-99"}}, {}, "training.teacher.network", "wrn-28-10"),
         ({"rule": "dfa", "teacher": {"network": "resnet-8"}}, {}, "training.teacher.beta", "0 with the rule dfa"),
         ({"teacher": {"network": "resnet-8"}}, {"rule": ["bp", "fa"]}, "training.teacher.beta", "0 with the rule fa"),
+        ({"auxiliary": 0.4}, {"rule": ["bp", "fa"]}, "training.auxiliary", "0 with the rule fa"),
         ({}, {"rule": ["bp", "memdfa"]}, "space.rule", "did you mean mem-dfa"),
     ],
 )  # fmt: skip

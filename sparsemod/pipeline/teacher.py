@@ -1,20 +1,19 @@
 """The teacher that a spec names: a network of the zoo, or the trained network of a trial."""
 
-import json
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sparsemod.data import Dataset
-from sparsemod.errors import EnvironmentFailure, InvalidInput
+from sparsemod.errors import InvalidInput
 from sparsemod.networks.zoo import network
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import build
+from sparsemod.pipeline.stored_weights import file_weights, load_into, stored_trial
 from sparsemod.records import DataInfo
-from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
@@ -41,9 +40,8 @@ def teacher_of(work: "Work") -> nn.Module | None:
         module = _of_trial(settings.teacher, work.data.info)
     elif settings.teacher.weights is not None:
         module = _of_zoo(settings.teacher, work.data.info)
-        _load(
-            module, _tensors(Path(settings.teacher.weights), "weights"), "weights", settings.teacher.weights
-        )
+        field, file = "training.teacher.weights", settings.teacher.weights
+        load_into(module, file_weights(Path(file), field), field, file)
     else:
         module = _trained(work, settings, settings.teacher)
     return module.to(work.device)
@@ -82,55 +80,9 @@ def _trained(work: "Work", settings: TrainingSpec, teacher: TeacherSpec) -> nn.M
 
 
 def _of_trial(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
-    place, number = teacher.place()
-    folder, index = Path(place), int(number or 0)
-    try:
-        spec = ExperimentSpec.stored(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
-        lines = (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise EnvironmentFailure(
-            f"training.teacher.network = {teacher.network!r}: {folder} is no folder of a local run, it has no {Path(error.filename).name}; FOLDER#TRIAL"
-        ) from None
-    if index >= len(lines):
-        raise InvalidInput(
-            "training.teacher.network", teacher.network, f"one of the {len(lines)} trials in {folder}"
-        )
-    found = json.loads(lines[index])
-    kept = [one["digest"] for one in found["result"]["artifacts"] if one["kind"] == "weights"]
-    if not kept:
-        raise InvalidInput(
-            "training.teacher.network",
-            teacher.network,
-            f"a trial with weights; its state is {found['result']['state']}",
-        )
-    problem = Problem.of(spec, info)
-    module = build(problem, problem.space.fill(found["candidate"]["parameters"]), 0)
-    file = folder / "artifacts" / str(kept[0]).removeprefix("sha256:")
-    _load(module, _tensors(file, "network"), "network", teacher.network)
+    field = "training.teacher.network"
+    stored = stored_trial(teacher.network, field)
+    problem = Problem.of(stored.spec, info)
+    module = build(problem, problem.space.fill(stored.parameters), 0)
+    load_into(module, stored.weights, field, teacher.network)
     return module
-
-
-def _tensors(path: Path, key: str) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise EnvironmentFailure(
-            f"training.teacher.{key} = {str(path)!r}: no such file here; a .safetensors file"
-        )
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise InvalidInput(f"training.teacher.{key}", str(path), f"a .safetensors file; {error}") from None
-
-
-def _load(module: nn.Module, state: dict[str, Tensor], key: str, value: object) -> None:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        words = str(error).splitlines()
-        raise InvalidInput(
-            f"training.teacher.{key}",
-            value,
-            f"weights of this network for these data: {' '.join(w.strip() for w in words[1:3])}",
-        ) from None

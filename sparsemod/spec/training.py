@@ -57,6 +57,10 @@ class TrainingSpec(BaseModel):
     schedule: Schedule = Field(
         default_factory=lambda: SCHEDULES.config("cosine"), description="The learning rate's schedule."
     )
+    initial: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        None,
+        description="Weights from which trainings start: a .safetensors file with the names of the network's layers, or `FOLDER#TRIAL`, a trial in the folder of a local run. Default: random ones. Candidates with a parent start from the parent's weights.",
+    )
     teacher: TeacherSpec | None = Field(None, description="A network from which the networks learn.")
     augmentation: tuple[Augmentation, ...] = Field((), description="Augmentations, applied in this order.")
     drop_path: float = Field(
