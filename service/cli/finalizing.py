@@ -198,7 +198,7 @@ def _table(
             cells.append(text)
         if any(tested):
             cells.append("" if result is None else _with_error(metric, result))
-        cells += [str(member.parameters.get(name, "-")) for name in varied]
+        cells += [str(member.parameters.get(name, "-")) for name in differing]
         table.add_row(*cells)
     return table
 

@@ -124,7 +124,7 @@ def _curve(source: _Box, target: _Box) -> str:
         right = source.column < target.column
         x1 = source.x + (source.width if right else 0)
         x2 = target.x + (0 if right else target.width)
-        y1, y2, bend = source.y + _LINE / 2, target.y + _LINE / 2, 60 if right else -60
+        y1, y2, bend = source.y + _LINE / 2, target.y + _LINE / 2, 60.0 if right else -60.0
         return f"M{x1:g} {y1:g}C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}"
     middle, down = source.x + source.width / 2, target.y > source.y
     y1, y2 = (source.y + _LINE, target.y) if down else (source.y, target.y + _LINE)

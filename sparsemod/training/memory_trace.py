@@ -220,7 +220,7 @@ class _Tracer(TorchDispatchMode):
                 self._change(size, name)
 
     def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:  # fmt: skip
         given = [t.untyped_storage()._cdata for t in _tensors((*args, *(kwargs or {}).values()))]
         self._known.update(given)  # what is not known yet existed before
