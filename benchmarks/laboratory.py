@@ -6,7 +6,8 @@ one iteration beyond parameters and other existing tensors.
 python benchmarks/laboratory.py rules
 python benchmarks/laboratory.py substitutes
 python benchmarks/laboratory.py memory
-python benchmarks/laboratory.py budgets --limit 1000 --epochs 8
+python benchmarks/laboratory.py memory --plot docs/images/memory-depth.svg
+python benchmarks/laboratory.py budgets
 
 Budgets: grid experiments, whose errors, flash and latency are those of the int8 networks. Each substitute has three budgets
 of parameters; at the middle one it also learns from a teacher, and without scaled weight decay.
@@ -143,6 +144,30 @@ def budgets(limit: int, epochs: int, shares: tuple[float, ...] = (0.5, 0.25, 0.1
                 )
 
 
+def depths(file: Path, rules: tuple[str, ...] = ("bp", "fa", "dfa", "mem-dfa")) -> None:
+    """Plot the predicted peak beyond existing tensors against the depth, by rule, as an SVG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 3.6), layout="constrained")
+    axes, places = figure.subplots(), (5, 10, 15, 20, 25, 30, 35, 40)
+    settings = TrainingSpec(batch_size=100, optimizer=OPTIMIZERS.config("sgd", momentum=0.0))
+    info = DataInfo(name="images", shape=(1, 16, 16), classes=10)
+    peaks: dict[str, list[float]] = {rule: [] for rule in rules}
+    for depth in places:
+        with torch.device("meta"):
+            module = convolutions(depth)
+        for rule, trace in by_rule(module, info, settings, list(rules)).items():
+            peaks[rule].append(trace.beyond / 2**20)
+    for rule, values in peaks.items():
+        axes.plot(places, values, "o-", label=rule, markersize=4)
+    axes.set_xlabel("convolutions of 20 channels on 16 x 16, batch of 100")
+    axes.set_ylabel("peak beyond existing tensors, MiB")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(file, metadata={"Date": None})
+
+
 def memory() -> None:
     """Predict peaks by depth and by rule, and those of ACDC layers with and without the second computation."""
     with torch.device("meta"):
@@ -177,12 +202,15 @@ def convolutions(depth: int) -> nn.Sequential:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("rules", "substitutes", "memory", "budgets"))
+    parser.add_argument("--plot", type=Path, help="file for the plot of memory by depth, .svg")
     parser.add_argument("--limit", type=int, default=1797, help="samples of digits for budgets")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of budgets")
     options = parser.parse_args()
     what = options.what
     torch.set_num_threads(1)
-    if what == "memory":
+    if what == "memory" and options.plot is not None:
+        depths(options.plot)
+    elif what == "memory":
         memory()
     elif what == "budgets":
         budgets(options.limit, options.epochs)
