@@ -21,6 +21,8 @@ from sparsemod.records import DataInfo, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
+from sparsemod.studies.lottery import LotteryRun
+from sparsemod.studies.lottery_spec import lottery_spec
 from sparsemod.training import train
 from sparsemod.training.distillation import Distillation, attention, softened
 
@@ -210,3 +212,23 @@ def test_a_spec_whose_trials_must_all_fail_is_refused(training, space, field, wo
     with pytest.raises(InvalidSpec, match=words) as raised:
         Problem.of(spec, DataInfo(name="digits", shape=(1, 8, 8), classes=10))
     assert raised.value.field == field
+
+
+def test_lottery_runs_learn_from_a_teacher_of_the_zoo(tmp_path):
+    changes = {
+        "dataset": {"name": "digits", "limit": 300}, "plan_fc": "12", "net_count": 1, "prune_count": 1, "epoch_count": 1,
+        "plot_step": 1, "batch_size": 100, "seed": 4,
+    }  # fmt: skip
+    taught = {"network": "lenet-300-100", "epochs": 2, "alpha": 1.0, "beta": 0.0}
+    runs = {}
+    for name, teacher in (("alone", None), ("taught", taught)):
+        lines = []
+        spec = lottery_spec("lenet-mnist", "imp", {**changes, "teacher": teacher})
+        run = LotteryRun(spec, tmp_path / name, report=lines.append)
+        runs[name] = run.run()["train_loss"]
+        trained = [line for line in lines if "training the teacher lenet-300-100 for 2 epochs" in line]
+        assert len(trained) == (teacher is not None)
+    assert runs["alone"].shape == runs["taught"].shape and (runs["alone"] != runs["taught"]).all()
+    assert not any(layer._forward_hooks for layer in run.teacher.modules())
+    again = LotteryRun(spec, tmp_path / "taught")
+    assert (again.run()["train_loss"] == runs["taught"]).all(), "the same spec continues the experiment"

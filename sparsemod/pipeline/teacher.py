@@ -1,6 +1,7 @@
 """The teacher that a spec names: a network of the zoo, or the trained network of a trial."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import build
 from sparsemod.pipeline.stored_weights import file_weights, load_into, stored_trial
 from sparsemod.records import DataInfo
+from sparsemod.spec.methods import TaskConfig
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
@@ -29,22 +31,37 @@ _KEPT = 4
 
 
 def teacher_of(work: "Work") -> nn.Module | None:
-    """Return the teacher of the trial's training on its device, or None.
-
-    Raises InvalidInput for a teacher that does not fit the data, EnvironmentFailure for files that are not here.
-    """
+    """Return the teacher of the trial's training on its device, or None. Raises the errors of `teacher_network`."""
     settings = work.problem.training(work.values)
     if settings.teacher is None:
         return None
-    if settings.teacher.place()[1] is not None:
-        module = _of_trial(settings.teacher, work.data.info)
-    elif settings.teacher.weights is not None:
-        module = _of_zoo(settings.teacher, work.data.info)
-        field, file = "training.teacher.weights", settings.teacher.weights
+    # Every candidate learns from a teacher with the spec's own settings.
+    constant = work.problem.spec.training
+    return teacher_network(
+        settings.teacher, constant, work.data, work.problem.spec.task, epochs=work.epochs, device=work.device,
+        log=work.reporter.log,
+    )  # fmt: skip
+
+
+def teacher_network(
+    teacher: TeacherSpec, training: TrainingSpec, data: Dataset, task: TaskConfig, *, epochs: int, device: str,
+    log: Callable[[str], None] = lambda text: None,
+) -> nn.Module:  # fmt: skip
+    """Return the network of `teacher` on `device`.
+
+    A network of the zoo without weights is trained with `training`, without a teacher, for its own number of epochs or
+    `epochs`; once in this process for equal data and settings. Raises InvalidInput for a teacher that does not fit the
+    data, EnvironmentFailure for files that are not here.
+    """
+    if teacher.place()[1] is not None:
+        module = _of_trial(teacher, data.info)
+    elif teacher.weights is not None:
+        module = _of_zoo(teacher, data.info)
+        field, file = "training.teacher.weights", teacher.weights
         load_into(module, file_weights(Path(file), field), field, file)
     else:
-        module = _trained(work, settings, settings.teacher)
-    return module.to(work.device)
+        module = _trained(teacher, training, data, task, teacher.epochs or epochs, device, log)
+    return module.to(device)
 
 
 def _of_zoo(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
@@ -54,26 +71,27 @@ def _of_zoo(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
         return named.build(info.shape, info.classes)
 
 
-def _trained(work: "Work", settings: TrainingSpec, teacher: TeacherSpec) -> nn.Module:
-    """Train a teacher with the spec's settings, without a teacher; once in this process for equal data and settings."""
-    constant = work.problem.spec.training.model_copy(update={"teacher": None})
-    epochs = teacher.epochs or work.epochs
-    key = (id(work.data), teacher.network, epochs, constant.model_dump_json(), work.device)
+def _trained(
+    teacher: TeacherSpec, training: TrainingSpec, data: Dataset, task: TaskConfig, epochs: int, device: str,
+    log: Callable[[str], None],
+) -> nn.Module:  # fmt: skip
+    alone = training.model_copy(update={"teacher": None})
+    key = (id(data), teacher.network, epochs, alone.model_dump_json(), device)
     if key not in _TRAINED:
-        module = _of_zoo(teacher, work.data.info)
-        work.reporter.log(f"training the teacher {teacher.network} for {epochs} epochs")
-        task = fitted(work.problem.spec.task, work.data)
+        module = _of_zoo(teacher, data.info)
+        log(f"training the teacher {teacher.network} for {epochs} epochs")
+        fit = fitted(task, data)
         outcome = train(
-            module, Resident.of(work.data, work.device, task), constant, epochs=epochs, seed=0, device=work.device, task=task
+            module, Resident.of(data, device, fit), alone, epochs=epochs, seed=0, device=device, task=fit
         )  # fmt: skip
         if outcome.best_epoch is None:
             raise InvalidInput("training.teacher.epochs", epochs, "a training that does not diverge")
-        metric = work.problem.spec.quality
+        metric = METRICS[alone.metric.key if alone.metric.key in METRICS else "error"]
         best = outcome.curve[outcome.best_epoch - 1]
-        work.reporter.log(
-            f"the teacher's validation {METRICS[metric].title} is {METRICS[metric].show(best.validation_error)} after epoch {best.epoch}"
+        log(
+            f"the teacher's validation {metric.title} is {metric.show(best.validation_error)} after epoch {best.epoch}"
         )
-        _TRAINED[key] = (work.data, module)
+        _TRAINED[key] = (data, module)
         while len(_TRAINED) > _KEPT:
             _TRAINED.popitem(last=False)
     return _TRAINED[key][1]
