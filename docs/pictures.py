@@ -1,4 +1,4 @@
-"""Create the pictures of the documentation from one real run.
+"""Create the pictures of the documentation from one real run, and the plot of memory by depth from its benchmark.
 
     python docs/pictures.py                  # all of docs/images, some minutes
     python docs/pictures.py --out /tmp/look  # the same elsewhere
@@ -24,6 +24,7 @@ from service.client.client import Client
 
 IMAGES = Path(__file__).resolve().parent / "images"
 DEMO = "demo.svg"
+MEMORY = "memory-depth.svg"
 VIEWS = {"dashboard-experiment.png": "light", "dashboard-trial.png": "dark", "dashboard-compare.png": "light"}
 """The pictures of the dashboard and their themes."""
 
@@ -117,6 +118,8 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    benchmark = IMAGES.parent.parent / "benchmarks" / "laboratory.py"
+    subprocess.run([sys.executable, str(benchmark), "memory", "--plot", str(out / MEMORY)], check=True)
     with tempfile.TemporaryDirectory() as folder, demo(Path(folder), out / DEMO) as url:
         dashboard(url, out)
 

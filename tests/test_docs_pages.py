@@ -189,5 +189,9 @@ def test_every_picture_is_made_by_the_command() -> None:
     assert spec and spec.loader
     pictures = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pictures)
-    assert {path.name for path in (DOCS / "images").iterdir()} == {pictures.DEMO, *pictures.VIEWS}
+    assert {path.name for path in (DOCS / "images").iterdir()} == {
+        pictures.DEMO,
+        pictures.MEMORY,
+        *pictures.VIEWS,
+    }
     loads(pictures.SECOND)

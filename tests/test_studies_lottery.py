@@ -187,12 +187,12 @@ def test_an_interrupted_experiment_goes_on(
 ) -> None:
     inner, count = module_under_test.train_masked, 0
 
-    def stops(*arguments: Any) -> Histories:
+    def stops(*arguments: Any, **named: Any) -> Histories:
         nonlocal count
         count += 1
         if count == 4:
             raise KeyboardInterrupt
-        return inner(*arguments)
+        return inner(*arguments, **named)
 
     monkeypatch.setattr(module_under_test, "train_masked", stops)
     with pytest.raises(KeyboardInterrupt):

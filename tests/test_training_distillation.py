@@ -16,10 +16,13 @@ from sparsemod.networks.zoo import network
 from sparsemod.pipeline import teacher as teachers
 from sparsemod.pipeline.local_run import LocalRun
 from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.stored_weights import file_weights, load_into
 from sparsemod.records import DataInfo, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
+from sparsemod.studies.lottery import LotteryRun
+from sparsemod.studies.lottery_spec import lottery_spec
 from sparsemod.training import train
 from sparsemod.training.distillation import Distillation, attention, softened
 
@@ -181,19 +184,17 @@ def test_trials_learn_from_a_network_of_the_zoo_a_file_and_a_trial(tmp_path):
 
 
 def test_a_teacher_that_does_not_fit_is_named(tmp_path):
+    field = "training.teacher.weights"
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    module = nn.Linear(1, 1)
     with pytest.raises(InvalidInput, match="weights of this network"):
-        teachers._load(
-            module, teachers._tensors(tmp_path / "x.safetensors", "weights"), "weights", "x.safetensors"
-        )
+        load_into(nn.Linear(1, 1), file_weights(tmp_path / "x.safetensors", field), field, "x.safetensors")
     (tmp_path / "y.safetensors").write_bytes(b"no")
     with pytest.raises(InvalidInput, match=r"a \.safetensors file"):
-        teachers._tensors(tmp_path / "y.safetensors", "weights")
+        file_weights(tmp_path / "y.safetensors", field)
     with pytest.raises(
         EnvironmentFailure, match=r"training.teacher.weights = '.*z.safetensors': no such file"
     ):
-        teachers._tensors(tmp_path / "z.safetensors", "weights")
+        file_weights(tmp_path / "z.safetensors", field)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +203,7 @@ def test_a_teacher_that_does_not_fit_is_named(tmp_path):
         ({"teacher": {"network": "wrn-99"}}, {}, "training.teacher.network", "wrn-28-10"),
         ({"rule": "dfa", "teacher": {"network": "resnet-8"}}, {}, "training.teacher.beta", "0 with the rule dfa"),
         ({"teacher": {"network": "resnet-8"}}, {"rule": ["bp", "fa"]}, "training.teacher.beta", "0 with the rule fa"),
+        ({"auxiliary": 0.4}, {"rule": ["bp", "fa"]}, "training.auxiliary", "0 with the rule fa"),
         ({}, {"rule": ["bp", "memdfa"]}, "space.rule", "did you mean mem-dfa"),
     ],
 )  # fmt: skip
@@ -210,3 +212,23 @@ def test_a_spec_whose_trials_must_all_fail_is_refused(training, space, field, wo
     with pytest.raises(InvalidSpec, match=words) as raised:
         Problem.of(spec, DataInfo(name="digits", shape=(1, 8, 8), classes=10))
     assert raised.value.field == field
+
+
+def test_lottery_runs_learn_from_a_teacher_of_the_zoo(tmp_path):
+    changes = {
+        "dataset": {"name": "digits", "limit": 300}, "plan_fc": "12", "net_count": 1, "prune_count": 1, "epoch_count": 1,
+        "plot_step": 1, "batch_size": 100, "seed": 4,
+    }  # fmt: skip
+    taught = {"network": "lenet-300-100", "epochs": 2, "alpha": 1.0, "beta": 0.0}
+    runs = {}
+    for name, teacher in (("alone", None), ("taught", taught)):
+        lines = []
+        spec = lottery_spec("lenet-mnist", "imp", {**changes, "teacher": teacher})
+        run = LotteryRun(spec, tmp_path / name, report=lines.append)
+        runs[name] = run.run()["train_loss"]
+        trained = [line for line in lines if "training the teacher lenet-300-100 for 2 epochs" in line]
+        assert len(trained) == (teacher is not None)
+    assert runs["alone"].shape == runs["taught"].shape and (runs["alone"] != runs["taught"]).all()
+    assert not any(layer._forward_hooks for layer in run.teacher.modules())
+    again = LotteryRun(spec, tmp_path / "taught")
+    assert (again.run()["train_loss"] == runs["taught"]).all(), "the same spec continues the experiment"

@@ -189,7 +189,7 @@ def test_the_command_writes_a_trace_for_each_rule(capsys, tmp_path):
     )
     assert "mem-dfa" in shown and "reached by" in shown
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert files == ["bp.txt", "mem-dfa.txt", "memory.svg"]
+    assert files == ["bp.svg", "bp.txt", "mem-dfa.svg", "mem-dfa.txt", "memory.svg"]
     events = parse((tmp_path / "out" / "bp.txt").read_text())
     assert sum(event.delta for event in events) == events[-1].total
     assert "bp" in cli(capsys, "trace", str(spec), "--predict", "--batch-size", "1000000")
@@ -225,3 +225,29 @@ def test_the_peak_is_that_of_torchs_profiler(name):
         peak = max(peak, total)
     kept = torch.get_rng_state().numel() if name == "mem-dfa" else 0
     assert total == 0 and trace.beyond <= peak <= trace.beyond + kept
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("name", ["bp", "mem-dfa"])
+def test_the_peak_on_a_gpu_is_that_of_its_allocator(name):
+    """The allocator rounds each tensor up to a multiple of 512 bytes."""
+    device = torch.device("cuda")
+    module = nn.Sequential(nn.Linear(300, 400), nn.Tanh(), nn.Linear(400, 500), nn.ReLU(), nn.Linear(500, 10))
+    trace = traced(module, name, (300,), 256, device)
+    rule = RULES.create(RULES.config(name))
+    rule.start(module, 0)
+    batch = torch.randn(256, 300, device=device), torch.zeros(256, dtype=torch.int64, device=device)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
+
+    def update():
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    rule.update = update
+    for _ in range(2):  # the first iteration makes feedback matrices and workspace
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        rule.gradients(*batch, functional.cross_entropy)
+        update()
+        peak = torch.cuda.max_memory_allocated() - before
+    assert trace.beyond <= peak <= trace.beyond + 512 * len(trace.events)

@@ -20,7 +20,7 @@ from service.cli.common import (
     require_folder,
 )
 from service.cli.folders import local_folder
-from service.cli.results import fetch_trials, varied_parameters
+from service.cli.results import fetch_trials
 from service.client.lookup import which
 
 if TYPE_CHECKING:
@@ -173,11 +173,12 @@ def _table(
     from rich import box
     from rich.table import Table
 
+    from sparsemod.report.combinations import varied
     from sparsemod.report.membership import noisy
     from sparsemod.units import METRICS
 
     metric = noisy(objectives)
-    varied = varied_parameters([dict(member.parameters) for member in members])
+    differing = varied([member.parameters for member in members])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("trial", "trainings", "on the front"):
         table.add_column(title, justify="right")
@@ -186,7 +187,7 @@ def _table(
         table.add_column(METRICS[name].title, justify="right")
     if any(tested):
         table.add_column(f"test {METRICS[metric].title}", justify="right")
-    for name in varied:
+    for name in differing:
         table.add_column(name, justify="right")
     for member, result in zip(members, tested, strict=True):
         cells = [str(member.trials[0]), str(len(member.trials)), f"{100 * member.probability:.0f} %"]
@@ -197,7 +198,7 @@ def _table(
             cells.append(text)
         if any(tested):
             cells.append("" if result is None else _with_error(metric, result))
-        cells += [str(member.parameters.get(name, "-")) for name in varied]
+        cells += [str(member.parameters.get(name, "-")) for name in differing]
         table.add_row(*cells)
     return table
 

@@ -37,7 +37,9 @@ def run(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder of results. Default: runs/NAME. An interrupted run in it continues."
+            "--out",
+            "-o",
+            help="Folder of results; {time} in it is the time of the start. Default: runs/NAME. An interrupted run in it continues.",
         ),
     ] = None,
     keep: Annotated[
@@ -69,6 +71,8 @@ def run(
 
         test(str(spec), device=device)
         return
+    if out is not None:
+        out = Path(str(out).replace("{time}", time.strftime("%Y-%m-%dT%H-%M-%S")))
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
     folder = folder if stored_run is None else stored_run.folder
     with file.locating(), console(stderr=True).status("loading torch and the data"):
@@ -140,6 +144,10 @@ def follow(local: "LocalRun", debug: bool) -> None:
     snapshot = follower.snapshot("done", outcome.reason)
     if snapshot.front:
         output.print(front_table(snapshot))
+    if local.spec.source.name == "grid":
+        from service.cli.summary import print_summary
+
+        print_summary(output, outcome.rows, local.spec.objectives)
     output.print(
         f"{outcome.reason}; {counted(len(snapshot.front), 'point')} on the front, hypervolume {snapshot.hypervolume:.4f}"
     )
@@ -203,7 +211,7 @@ class _Follower:
             print(message, file=sys.stderr)
 
     def checkpoint(self, data: bytes) -> None:
-        """Store nothing: a continued run repeats the interrupted trial."""
+        """Store nothing: the run keeps the checkpoints itself."""
 
     def should_stop(self) -> bool:
         """Return False: a local run never asks a trial to stop."""

@@ -56,6 +56,18 @@ def lottery(
         int | None, typer.Option(help="Return to the weights after this many iterations.", min=0)
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order.", min=0)] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="A network from which the networks learn: of the zoo, or FOLDER#TRIAL, a trial of a local run."
+        ),
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="With a teacher: share of the loss on its outputs. Default: 0.9.")
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="With a teacher: weight of attention transfer. Default: 0.")
+    ] = None,
     early_stop: Annotated[
         bool, typer.Option("--early-stop/--no-early-stop", help="Store the weights of the early stops.")
     ] = True,
@@ -89,6 +101,15 @@ def lottery(
         "learning_rate": learning_rate, "batch_size": batch_size, "plot_step": plot_step, "rewind": rewind, "seed": seed,
         "save_early_stop": early_stop,
     }  # fmt: skip
+    if teacher is not None:
+        given["teacher"] = {
+            "network": teacher,
+            "alpha": 0.9 if alpha is None else alpha,
+            "beta": 0.0 if beta is None else beta,
+        }
+    for option, value in (("--alpha", alpha), ("--beta", beta)):
+        if value is not None and teacher is None:
+            raise InvalidInput(option, value, "only with --teacher")
     spec = lottery_spec(preset, method, {key: value for key, value in given.items() if value is not None})
     if list_specs:
         _print(spec)

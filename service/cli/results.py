@@ -176,6 +176,7 @@ def repetitions(
     from rich import box
     from rich.table import Table
 
+    from sparsemod.report.combinations import varied
     from sparsemod.report.repetitions import repetitions_csv
     from sparsemod.units import METRICS
 
@@ -192,10 +193,10 @@ def repetitions(
     if not groups:
         typer.echo("no candidate was completed more than once")
         return
-    varied = varied_parameters([group.parameters for group in groups])
+    differing = varied([group.parameters for group in groups])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("trials", justify="right")
-    for name in varied:
+    for name in differing:
         table.add_column(name, justify="right")
     for name in summary.objectives:
         table.add_column(METRICS[name].title, justify="right")
@@ -203,19 +204,13 @@ def repetitions(
         spreads = [group.metrics.get(name) for name in summary.objectives]
         table.add_row(
             str(len(group.trials)),
-            *(str(group.parameters.get(name, "-")) for name in varied),
+            *(str(group.parameters.get(name, "-")) for name in differing),
             *(
                 "-" if one is None else f"{metric_text(name, one.mean)} ± {metric_text(name, one.deviation)}"
                 for name, one in zip(summary.objectives, spreads, strict=True)
             ),
         )
     console().print(table)
-
-
-def varied_parameters(candidates: list[dict[str, Any]]) -> list[str]:
-    """The parameters in which candidates differ, in their order."""
-    names = dict.fromkeys(name for candidate in candidates for name in candidate)
-    return [name for name in names if len({str(candidate.get(name)) for candidate in candidates}) > 1]
 
 
 def importance(

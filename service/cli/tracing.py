@@ -23,15 +23,16 @@ def trace(
         bool, typer.Option("--predict", help="Derive the sizes from shapes, without memory or a device.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--output", "--out", "-o", help="Folder for the traces and the plot.")
+        Path | None,
+        typer.Option("--output", "--out", "-o", help="Folder for the traces, the plot and the graphs."),
     ] = None,
     imports: ImportOption = None,
 ) -> None:
     """Trace the memory of one training iteration of the spec's default candidate, for each rule.
 
     Prints the peak, what it is beyond parameters and other existing tensors, and the operation that reaches it. With
-    --output: RULE.txt has a line for each change, `microseconds total_bytes delta_bytes operation`, and memory.svg the
-    plot.
+    --output: RULE.txt has a line for each change, `microseconds total_bytes delta_bytes operation`, RULE.svg the graph of
+    these operations, and memory.svg the plot.
     """
     from rich import box
     from rich.table import Table
@@ -42,6 +43,7 @@ def trace(
     experiment = read_local(spec).spec
     from sparsemod.data import load
     from sparsemod.pipeline.memory_plot import memory_figure
+    from sparsemod.pipeline.operation_graph import graph_figure
     from sparsemod.pipeline.problem import Problem
     from sparsemod.pipeline.screening import build
     from sparsemod.pipeline.training_memory import by_rule
@@ -56,9 +58,8 @@ def trace(
     settings = problem.training(values)
     if batch_size is not None:
         settings = settings.model_copy(update={"batch_size": batch_size})
-    traces = by_rule(
-        build(problem, values, 0), problem.info, settings, rule or [settings.rule.name], chosen_device
-    )
+    module = build(problem, values, 0)
+    traces = by_rule(module, problem.info, settings, rule or [settings.rule.name], chosen_device)
     show = METRICS["training_memory"].show
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("rule")
@@ -71,10 +72,12 @@ def trace(
     console().print(table)
     if out is not None:
         folder = require_folder(out, "--output")
+        layers = {name: type(part).__name__ for name, part in module.named_modules()}
         for name, found in traces.items():
             (folder / f"{name}.txt").write_text(found.text(), encoding="utf-8")
+            (folder / f"{name}.svg").write_text(graph_figure(found, layers), encoding="utf-8")
         (folder / "memory.svg").write_bytes(memory_figure(traces))
-        typer.echo(f"{folder}: {', '.join(f'{name}.txt' for name in traces)}, memory.svg")
+        typer.echo(f"{folder}: {', '.join(f'{name}.txt, {name}.svg' for name in traces)}, memory.svg")
 
 
 COMMANDS = {"trace": trace}

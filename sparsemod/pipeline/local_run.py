@@ -3,6 +3,7 @@
 FOLDER/spec.json        the spec; a folder holds one spec, which can be extended
 FOLDER/device.yaml      the profile of its device
 FOLDER/trials.jsonl     a line for each finished trial, appended; an interrupted run resumes from it
+FOLDER/.checkpoint-*    the state of the current trial's training, from which the run continues
 FOLDER/trials.N.jsonl   the journal before trials were dropped (`run --keep`)
 FOLDER/trials-K.jsonl   the same of process K, while several processes share a study
 FOLDER/artifacts/       weights and integer networks, by digest
@@ -29,6 +30,7 @@ from sparsemod.files import append_durably, move, write_atomically
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.front_models import write_models
 from sparsemod.pipeline.journal import Finished, keep_trials, read_trials
+from sparsemod.pipeline.local_checkpoint import Checkpointed, TrialCheckpoint
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposer
 from sparsemod.pipeline.time_limit import Timed, TimeUp, time_limit
@@ -333,7 +335,8 @@ class LocalRun(_Folder):
         seed = trial_seed(self.spec.seed, index)
         result = suggestion.miss()
         if result is None:
-            reporter = on_start(index, suggestion) or Silent()
+            checkpoint = TrialCheckpoint(self.folder, index, suggestion, seed)
+            reporter = Checkpointed(on_start(index, suggestion) or Silent(), checkpoint)
             parent = self.parent(suggestion.candidate)
             limit = self.spec.limits.trial_seconds
             timed = Timed(reporter, limit)
@@ -342,7 +345,7 @@ class LocalRun(_Folder):
                     with time_limit(limit):
                         result = evaluate(
                             self.spec, suggestion.candidate, epochs=suggestion.epochs, seed=seed, data=self.data, device=self.device,
-                            parent=parent, reporter=timed, workdir=Path(workdir), imports=True,
+                            parent=parent, reporter=timed, resume=checkpoint.read(), workdir=Path(workdir), imports=True,
                         )  # fmt: skip
                 except TimeUp:
                     message = f"took longer than limits.trial_seconds = {limit:g} s (in stage {timed.at!r}) and was stopped"
@@ -350,6 +353,7 @@ class LocalRun(_Folder):
                     result = TrialResult(state=TrialState.FAILED, failure=failure)
                 for artifact in result.artifacts:
                     move(Path(workdir) / artifact.name, self.artifact(artifact.digest))
+            checkpoint.remove()
         return Finished(
             index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result
         )  # fmt: skip

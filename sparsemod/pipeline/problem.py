@@ -141,7 +141,7 @@ class Problem:
         )
 
     def check_training(self, *, imports: bool = False) -> None:
-        """Check the searched training rules, and that a teacher's network exists and suits every rule.
+        """Check the searched training rules, that a teacher's network exists, and that each rule suits teacher and auxiliary head.
 
         Raises UnknownName, InvalidInput.
         """
@@ -149,18 +149,16 @@ class Problem:
         if "rule" in self.spec.searched():
             names = extremes(self.space.parameter("rule"))
         rules = {str(name): RULES.get(str(name), imports=imports, field="space.rule") for name in names}
-        teacher = self.spec.training.teacher
-        if teacher is None:
-            return
-        if teacher.place()[1] is None:
+        teacher, auxiliary = self.spec.training.teacher, self.spec.training.auxiliary
+        if teacher is not None and teacher.place()[1] is None:
             network(teacher.network, "training.teacher.network")
         for name, rule in rules.items():
-            if teacher.beta and rule.layer_by_layer:
-                raise InvalidInput(
-                    "training.teacher.beta",
-                    teacher.beta,
-                    f"0 with the rule {name}: attention transfer needs backpropagation",
-                )
+            if teacher is not None and teacher.beta and rule.layer_by_layer:
+                allowed = f"0 with the rule {name}: attention transfer needs backpropagation"
+                raise InvalidInput("training.teacher.beta", teacher.beta, allowed)
+            if auxiliary and rule.layer_by_layer:
+                allowed = f"0 with the rule {name}: an auxiliary head needs backpropagation"
+                raise InvalidInput("training.auxiliary", auxiliary, allowed)
 
     @cached_property
     def objectives(self) -> Objectives:

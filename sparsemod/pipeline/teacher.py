@@ -1,20 +1,21 @@
 """The teacher that a spec names: a network of the zoo, or the trained network of a trial."""
 
-import json
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sparsemod.data import Dataset
-from sparsemod.errors import EnvironmentFailure, InvalidInput
+from sparsemod.errors import InvalidInput
 from sparsemod.networks.zoo import network
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import build
+from sparsemod.pipeline.stored_weights import file_weights, load_into, stored_trial
 from sparsemod.records import DataInfo
-from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.methods import TaskConfig
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
@@ -30,23 +31,37 @@ _KEPT = 4
 
 
 def teacher_of(work: "Work") -> nn.Module | None:
-    """Return the teacher of the trial's training on its device, or None.
-
-    Raises InvalidInput for a teacher that does not fit the data, EnvironmentFailure for files that are not here.
-    """
+    """Return the teacher of the trial's training on its device, or None. Raises the errors of `teacher_network`."""
     settings = work.problem.training(work.values)
     if settings.teacher is None:
         return None
-    if settings.teacher.place()[1] is not None:
-        module = _of_trial(settings.teacher, work.data.info)
-    elif settings.teacher.weights is not None:
-        module = _of_zoo(settings.teacher, work.data.info)
-        _load(
-            module, _tensors(Path(settings.teacher.weights), "weights"), "weights", settings.teacher.weights
-        )
+    # Every candidate learns from a teacher with the spec's own settings.
+    constant = work.problem.spec.training
+    return teacher_network(
+        settings.teacher, constant, work.data, work.problem.spec.task, epochs=work.epochs, device=work.device,
+        log=work.reporter.log,
+    )  # fmt: skip
+
+
+def teacher_network(
+    teacher: TeacherSpec, training: TrainingSpec, data: Dataset, task: TaskConfig, *, epochs: int, device: str,
+    log: Callable[[str], None] = lambda text: None,
+) -> nn.Module:  # fmt: skip
+    """Return the network of `teacher` on `device`.
+
+    A network of the zoo without weights is trained with `training`, without a teacher, for its own number of epochs or
+    `epochs`; once in this process for equal data and settings. Raises InvalidInput for a teacher that does not fit the
+    data, EnvironmentFailure for files that are not here.
+    """
+    if teacher.place()[1] is not None:
+        module = _of_trial(teacher, data.info)
+    elif teacher.weights is not None:
+        module = _of_zoo(teacher, data.info)
+        field, file = "training.teacher.weights", teacher.weights
+        load_into(module, file_weights(Path(file), field), field, file)
     else:
-        module = _trained(work, settings, settings.teacher)
-    return module.to(work.device)
+        module = _trained(teacher, training, data, task, teacher.epochs or epochs, device, log)
+    return module.to(device)
 
 
 def _of_zoo(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
@@ -56,81 +71,36 @@ def _of_zoo(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
         return named.build(info.shape, info.classes)
 
 
-def _trained(work: "Work", settings: TrainingSpec, teacher: TeacherSpec) -> nn.Module:
-    """Train a teacher with the spec's settings, without a teacher; once in this process for equal data and settings."""
-    constant = work.problem.spec.training.model_copy(update={"teacher": None})
-    epochs = teacher.epochs or work.epochs
-    key = (id(work.data), teacher.network, epochs, constant.model_dump_json(), work.device)
+def _trained(
+    teacher: TeacherSpec, training: TrainingSpec, data: Dataset, task: TaskConfig, epochs: int, device: str,
+    log: Callable[[str], None],
+) -> nn.Module:  # fmt: skip
+    alone = training.model_copy(update={"teacher": None})
+    key = (id(data), teacher.network, epochs, alone.model_dump_json(), device)
     if key not in _TRAINED:
-        module = _of_zoo(teacher, work.data.info)
-        work.reporter.log(f"training the teacher {teacher.network} for {epochs} epochs")
-        task = fitted(work.problem.spec.task, work.data)
+        module = _of_zoo(teacher, data.info)
+        log(f"training the teacher {teacher.network} for {epochs} epochs")
+        fit = fitted(task, data)
         outcome = train(
-            module, Resident.of(work.data, work.device, task), constant, epochs=epochs, seed=0, device=work.device, task=task
+            module, Resident.of(data, device, fit), alone, epochs=epochs, seed=0, device=device, task=fit
         )  # fmt: skip
         if outcome.best_epoch is None:
             raise InvalidInput("training.teacher.epochs", epochs, "a training that does not diverge")
-        metric = work.problem.spec.quality
+        metric = METRICS[alone.metric.key if alone.metric.key in METRICS else "error"]
         best = outcome.curve[outcome.best_epoch - 1]
-        work.reporter.log(
-            f"the teacher's validation {METRICS[metric].title} is {METRICS[metric].show(best.validation_error)} after epoch {best.epoch}"
+        log(
+            f"the teacher's validation {metric.title} is {metric.show(best.validation_error)} after epoch {best.epoch}"
         )
-        _TRAINED[key] = (work.data, module)
+        _TRAINED[key] = (data, module)
         while len(_TRAINED) > _KEPT:
             _TRAINED.popitem(last=False)
     return _TRAINED[key][1]
 
 
 def _of_trial(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
-    place, number = teacher.place()
-    folder, index = Path(place), int(number or 0)
-    try:
-        spec = ExperimentSpec.stored(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
-        lines = (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise EnvironmentFailure(
-            f"training.teacher.network = {teacher.network!r}: {folder} is no folder of a local run, it has no {Path(error.filename).name}; FOLDER#TRIAL"
-        ) from None
-    if index >= len(lines):
-        raise InvalidInput(
-            "training.teacher.network", teacher.network, f"one of the {len(lines)} trials in {folder}"
-        )
-    found = json.loads(lines[index])
-    kept = [one["digest"] for one in found["result"]["artifacts"] if one["kind"] == "weights"]
-    if not kept:
-        raise InvalidInput(
-            "training.teacher.network",
-            teacher.network,
-            f"a trial with weights; its state is {found['result']['state']}",
-        )
-    problem = Problem.of(spec, info)
-    module = build(problem, problem.space.fill(found["candidate"]["parameters"]), 0)
-    file = folder / "artifacts" / str(kept[0]).removeprefix("sha256:")
-    _load(module, _tensors(file, "network"), "network", teacher.network)
+    field = "training.teacher.network"
+    stored = stored_trial(teacher.network, field)
+    problem = Problem.of(stored.spec, info)
+    module = build(problem, problem.space.fill(stored.parameters), 0)
+    load_into(module, stored.weights, field, teacher.network)
     return module
-
-
-def _tensors(path: Path, key: str) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise EnvironmentFailure(
-            f"training.teacher.{key} = {str(path)!r}: no such file here; a .safetensors file"
-        )
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise InvalidInput(f"training.teacher.{key}", str(path), f"a .safetensors file; {error}") from None
-
-
-def _load(module: nn.Module, state: dict[str, Tensor], key: str, value: object) -> None:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        words = str(error).splitlines()
-        raise InvalidInput(
-            f"training.teacher.{key}",
-            value,
-            f"weights of this network for these data: {' '.join(w.strip() for w in words[1:3])}",
-        ) from None

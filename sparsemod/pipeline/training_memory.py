@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from sparsemod.pipeline.problem import Problem
 from sparsemod.records import DataInfo, Measurement, Value
-from sparsemod.spec.methods import LossConfig
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import optimizers
+from sparsemod.training.batch_loss import BatchLoss
 from sparsemod.training.losses import LOSSES
 from sparsemod.training.memory_trace import MemoryTrace, Shadow, trace_iteration
 from sparsemod.training.rules import RULES
@@ -48,17 +48,22 @@ def traced(module: nn.Module, info: DataInfo, settings: TrainingSpec, device: st
     rule = RULES.create(settings.rule)
     rule.start(module, 0)
     loss, smoothing = LOSSES.create(settings.loss), settings.label_smoothing
+    alone = settings.model_copy(update={"teacher": None})
+    whole = BatchLoss(module, alone, lambda o, t: loss.mean(o, t, smoothing), rule, 0)
+    batch = _batch(info, settings, device)
     try:
         return trace_iteration(
             module,
             rule,
-            _batch(info, settings.batch_size, device, settings.loss),
-            lambda outputs, targets: loss.mean(outputs, targets, smoothing),
-            _optimizer(module, settings, device),
+            batch,
+            whole.of(batch[0], torch.arange(settings.batch_size)),
+            _optimizer(whole.trained, settings, device),
             at_once=settings.gradient_clip is None,
+            beside=whole.beside,
         )
     finally:
         rule.finish()
+        whole.finish()
 
 
 def by_rule(
@@ -80,9 +85,9 @@ def by_rule(
     return found
 
 
-def _batch(info: DataInfo, size: int, device: str, loss: LossConfig) -> tuple[Tensor, Tensor]:
-    labels = blank_targets(loss.targets, info, size, device)
-    return torch.randn(size, *info.shape, device=device), labels
+def _batch(info: DataInfo, settings: TrainingSpec, device: str) -> tuple[Tensor, Tensor]:
+    labels = blank_targets(settings.metric.targets, info, settings.batch_size, device)
+    return torch.randn(settings.batch_size, *info.shape, device=device), labels
 
 
 def _optimizer(module: nn.Module, settings: TrainingSpec, device: str) -> torch.optim.Optimizer | Shadow:

@@ -57,6 +57,10 @@ class TrainingSpec(BaseModel):
     schedule: Schedule = Field(
         default_factory=lambda: SCHEDULES.config("cosine"), description="The learning rate's schedule."
     )
+    initial: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        None,
+        description="Weights from which trainings start: a .safetensors file with the names of the network's layers, or `FOLDER#TRIAL`, a trial in the folder of a local run. Default: random ones. Candidates with a parent start from the parent's weights.",
+    )
     teacher: TeacherSpec | None = Field(None, description="A network from which the networks learn.")
     augmentation: tuple[Augmentation, ...] = Field((), description="Augmentations, applied in this order.")
     drop_path: float = Field(
@@ -64,6 +68,11 @@ class TrainingSpec(BaseModel):
         ge=0,
         lt=1,
         description="Probability of dropping a path of the network, which grows from 0 to this value over the epochs; for networks with paths, such as darts.",
+    )
+    auxiliary: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss of the network's auxiliary head, which exists in training only; for networks with one, such as darts.",
     )
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient.")
     early_stop: Annotated[int, Field(ge=1)] | None = Field(

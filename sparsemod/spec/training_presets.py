@@ -24,6 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "schedule": {"name": "cosine"},
         "augmentation": [{"name": "shift", "pixels": 4}, {"name": "flip"}, {"name": "cutout", "size": 16}],
         "drop_path": 0.2,
+        "auxiliary": 0.4,
     },
     "imagenet": {
         "learning_rate": 0.1,

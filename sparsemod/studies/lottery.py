@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,13 @@ from sparsemod.data import load
 from sparsemod.errors import Conflict, InvalidInput, NotFound
 from sparsemod.files import digest_of, write_atomically
 from sparsemod.networks.zoo.plans import planned
+from sparsemod.pipeline.teacher import teacher_network
 from sparsemod.pruning.weights import prunable_weights
 from sparsemod.pruning.weights.lottery_ticket import remaining
 from sparsemod.records import DataInfo
 from sparsemod.seeds import derived_seed
+from sparsemod.spec.methods import SCHEDULES, TASKS
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.studies.lottery_spec import LotterySpec
 from sparsemod.studies.lottery_training import (
     HISTORIES,
@@ -134,7 +138,7 @@ class LotteryRun:
         self, spec: LotterySpec, folder: Path, *, device: str = "cpu", report: Report = lambda line: None
     ) -> None:
         self.spec, self.folder, self.report = spec, folder, report
-        dataset = load(spec.dataset)
+        self._dataset = dataset = load(spec.dataset)
         self.info = dataset.info
         self.data = Resident.of(dataset, device)
         self.test = Samples.of(*dataset.test_split().tensors(), self.data.device, self.info.layout)
@@ -150,6 +154,22 @@ class LotteryRun:
                 raise Conflict(f"{folder} holds an experiment with other parameters ({'; '.join(differs)})")
         else:
             self._write_specs({})
+
+    @cached_property
+    def teacher(self) -> nn.Module | None:
+        """The teacher, None without one; it is trained with the spec's settings where it has no weights."""
+        spec = self.spec
+        if spec.teacher is None:
+            return None
+        settings = TrainingSpec(
+            learning_rate=spec.learning_rate,
+            batch_size=spec.batch_size,
+            schedule=SCHEDULES.config("constant"),
+        )
+        return teacher_network(
+            spec.teacher, settings, self._dataset, TASKS.config("classification"), epochs=spec.epoch_count,
+            device=str(self.data.device), log=self.report,
+        )  # fmt: skip
 
     @classmethod
     def of_folder(
@@ -240,7 +260,9 @@ class LotteryRun:
             module.load_state_dict(state)
             masks = {name: mask.to(self.data.device) for name, mask in masks.items()}
             start = first.start
-        histories = train_masked(module, masks, self.spec, self.data, self.test, net, level)
+        histories = train_masked(
+            module, masks, self.spec, self.data, self.test, net, level, teacher=self.teacher
+        )
         if level == 0 and histories.rewind_state is not None:
             start = histories.rewind_state
         part = Part.of(histories, masks, module, start)
@@ -258,7 +280,9 @@ class LotteryRun:
         with torch.no_grad():
             for name, weight in prunable_weights(module).items():
                 weight.mul_(masks[name])
-        histories = train_masked(module, masks, self.spec, self.data, self.test, "random", net, number, level)
+        histories = train_masked(
+            module, masks, self.spec, self.data, self.test, "random", net, number, level, teacher=self.teacher
+        )
         part = Part.of(histories, masks, module, start)
         write_atomically(path, part.to_bytes())
         self._tell(f"net {net}, random {number}, level {level}", part, level)

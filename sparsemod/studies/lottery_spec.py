@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 from sparsemod.errors import InvalidInput, UnknownName
 from sparsemod.networks.plan_text import conv_plan, fc_plan
 from sparsemod.spec.parts import DatasetSpec, Part
+from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.translation import translate
 
 
@@ -39,6 +40,9 @@ class LotterySpec(Part):
         0,
         ge=0,
         description="Iterations of the first training whose weights the survivors return to; 0: initial.",
+    )
+    teacher: TeacherSpec | None = Field(
+        None, description="A network from which the networks learn, as in a spec's training."
     )
     save_early_stop: bool = Field(True, description="Store the weights of the early-stop iterations.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of weights and order.")

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from sparsemod.seeds import derived_seed
 from sparsemod.studies.lottery_spec import LotterySpec
 from sparsemod.training.checkpoint import snapshot
+from sparsemod.training.distillation import Distillation
 from sparsemod.training.evaluation import evaluate
 from sparsemod.training.resident import Resident, Samples, batch_bounds
+from sparsemod.training.rules import LossFunction
 
 HISTORIES = ("train_loss", "val_loss", "val_acc", "test_acc")
 """The measured histories, in the order of their files."""
@@ -43,11 +45,29 @@ def train_masked(
     data: Resident,
     test: Samples,
     *purpose: object,
+    teacher: nn.Module | None = None,
 ) -> Histories:
     """Train the module in place with Adam and a constant learning rate; masked weights stay zero.
 
-    `masks`: name of a parameter -> boolean mask (True = keep). `purpose` numbers the training, for its seed.
+    `masks`: name of a parameter -> boolean mask (True = keep). `purpose` numbers the training, for its seed. `teacher`:
+    the network of the spec's teacher.
     """
+    taught = (
+        None
+        if teacher is None or spec.teacher is None
+        else Distillation(module, teacher, spec.teacher, data.train)
+    )
+    try:
+        return _train_masked(module, masks, spec, data, test, purpose, taught)
+    finally:
+        if taught is not None:
+            taught.finish()
+
+
+def _train_masked(
+    module: nn.Module, masks: Mapping[str, Tensor], spec: LotterySpec, data: Resident, test: Samples,
+    purpose: tuple[object, ...], taught: Distillation | None,
+) -> Histories:  # fmt: skip
     histories = Histories()
     parameters = dict(module.named_parameters())
     drops = [(parameters[name], ~mask) for name, mask in masks.items()]
@@ -65,7 +85,10 @@ def train_masked(
                 module.train()
                 x, y = data.train.batch(order[start:stop])
                 optimizer.zero_grad(set_to_none=True)
-                loss = nn.functional.cross_entropy(module(x), y)
+                own: LossFunction = nn.functional.cross_entropy
+                if taught is not None:
+                    own = taught.loss(x, order[start:stop], own)
+                loss = own(module(x), y)
                 loss.backward()
                 optimizer.step()
                 with torch.no_grad():

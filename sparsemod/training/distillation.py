@@ -154,6 +154,3 @@ def softened(outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     ours = functional.log_softmax(outputs / temperature, 1)
     theirs = functional.log_softmax(teacher / temperature, 1)
     return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
-
-
-__all__ = ["Distillation", "attention", "softened", "taught"]

@@ -15,6 +15,7 @@ from sparsemod.records import CurvePoint
 from sparsemod.seeds import derived_seed
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
+from sparsemod.training.batch_loss import BatchLoss
 from sparsemod.training.checkpoint import (
     optimizer_state,
     pack,
@@ -24,7 +25,6 @@ from sparsemod.training.checkpoint import (
     unpack,
 )
 from sparsemod.training.context import TrainingContext
-from sparsemod.training.distillation import taught
 from sparsemod.training.evaluation import evaluate
 from sparsemod.training.fusion import fused
 from sparsemod.training.losses import LOSSES
@@ -34,7 +34,7 @@ from sparsemod.training.outcome import TrainingOutcome
 from sparsemod.training.pruner import Pruner
 from sparsemod.training.randomness import seeded
 from sparsemod.training.resident import Resident, batch_bounds
-from sparsemod.training.rules import RULES, LossFunction
+from sparsemod.training.rules import RULES
 from sparsemod.training.schedules import LearningRate
 from sparsemod.training.tasks.base import TASKS, Task
 
@@ -135,16 +135,17 @@ class _Training:
             settings.learning_rate, settings.schedule, start_epoch + epochs, len(self.bounds)
         )
         self.augment = augmentation.build(settings.augmentation, data.train.shape)
-        self.optimizer = optimizers.build(module, settings)
         self.loss, self.metric = LOSSES.create(settings.loss), METRICS.create(settings.metric)
         self.task = task or TASKS.create(TASKS.config("classification"))
         self.task.weigh(self.loss)
         self.rule.start(module, seed)
         if settings.gradient_clip is None:
             self.rule.update = self._update
-        self.distillation = taught(
-            module, teacher, settings, self.rule, None if self.augment else self.data.train
+        samples = None if self.augment else self.data.train
+        self.whole = BatchLoss(
+            module, settings, self.batch_loss, self.rule, seed, teacher=teacher, samples=samples
         )
+        self.optimizer = optimizers.build(self.whole.trained, settings)
         self.pruner = pruner
         if pruner is not None:
             pruner.start(TrainingContext(module, self.data.train, self.batch_loss, seed))
@@ -181,8 +182,7 @@ class _Training:
             return self._run(began, on_epoch, should_stop, on_checkpoint)
         finally:
             self.rule.finish()
-            if self.distillation is not None:
-                self.distillation.finish()
+            self.whole.finish()
 
     def _run(
         self,
@@ -248,19 +248,19 @@ class _Training:
         if self.pruner is not None:
             self.pruner.before_epoch(epoch, self.epochs)
             if self.pruner.restarts:
-                self.optimizer = optimizers.build(self.module, self.settings)
+                self.optimizer = optimizers.build(self.whole.trained, self.settings)
             self._follow_layers()
 
     def _follow_layers(self) -> None:
         """Train the module's current parameters: a pruner may have replaced layers. Others keep their state."""
         known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        if {id(p) for p in self.module.parameters() if p.requires_grad} == known:
+        if {id(p) for p in self.whole.trained.parameters() if p.requires_grad} == known:
             return
         self.rule.finish()
         if len(self.data.train.shape) == 3 and self.data.train.channels_last:
             set_memory_format(self.module, torch.channels_last)
         before = self.optimizer
-        self.optimizer = optimizers.build(self.module, self.settings)
+        self.optimizer = optimizers.build(self.whole.trained, self.settings)
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter in before.state:
@@ -273,7 +273,7 @@ class _Training:
         order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
         first_step = (epoch - 1) * len(self.bounds)
         clip = self.settings.gradient_clip
-        parameters = list(self.module.parameters())
+        parameters = list(self.whole.trained.parameters())
         total = torch.zeros((), device=self.device)
 
         self.module.train()
@@ -289,9 +289,7 @@ class _Training:
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 self.optimizer.zero_grad(set_to_none=True)
-                loss: LossFunction = self.batch_loss
-                if self.distillation is not None:
-                    loss = self.distillation.loss(x, indices, self.batch_loss)
+                loss = self.whole.of(x, indices)
                 if step == first_step:
                     self.rule.before_epoch(x, y, loss)
                 total += self.rule.gradients(x, y, loss) * (stop - start)
@@ -370,6 +368,7 @@ class _Training:
             "kept": self.kept or {},
             "optimizer": optimizer_state(self.optimizer),
             "rule": self.rule.state_dict(),
+            "beside": self.whole.state_dict(),
             "pruner": {} if self.pruner is None else self.pruner.state_dict(),
         }
         return pack(state)
@@ -389,6 +388,7 @@ class _Training:
         restore_module(self.module, state["module"])
         restore_optimizer(self.optimizer, state["optimizer"])
         self.rule.load_state_dict(state["rule"])
+        self.whole.load_state_dict(state["beside"])
         self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
         self.best_epoch, self.waited = state["best_epoch"], state["waited"]
         best = {name: tensor.to(self.device) for name, tensor in state["best"].items()}

@@ -9,6 +9,8 @@ from sparsemod.spec import methods
 from sparsemod.spec.methods import LossConfig, Targets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
@@ -32,6 +34,23 @@ class Loss(Plugin[C]):
         `smooths` is true.
         """
         raise NotImplementedError
+
+    def of_classes(self, function: "Callable[..., Tensor]", outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        """Return `function` of outputs and targets, where classes (N,) int64 become 1 for the class and 0 for the others.
+
+        `function` takes the argument `reduction`. The mean over the samples has the weights of their classes.
+        """
+        import torch
+
+        if targets.is_floating_point():
+            return function(outputs, targets)
+        truth = torch.zeros_like(outputs).scatter_(1, targets.unsqueeze(1), 1.0)
+        weights = self.weight(outputs)
+        if weights is None:
+            return function(outputs, truth)
+        each = function(outputs, truth, reduction="none").mean(1)
+        chosen = weights[targets]
+        return (each * chosen).sum() / chosen.sum()
 
     def weight(self, outputs: "Tensor") -> "Tensor | None":
         """Return `weights` as a tensor beside `outputs`."""
@@ -81,11 +100,12 @@ class BinaryCrossEntropyConfig(LossConfig):
     """Keys of binary_cross_entropy: none."""
 
     targets = "labels"
+    also: ClassVar[tuple[Targets, ...]] = ("classes",)
 
 
 @LOSSES.register("binary_cross_entropy")
 class BinaryCrossEntropy(Loss[BinaryCrossEntropyConfig]):
-    """Cross entropy of the sigmoid of each output, the mean over samples and labels."""
+    """Cross entropy of the sigmoid of each output, the mean over samples and labels; a class is a label of its own."""
 
     Config = BinaryCrossEntropyConfig
 
@@ -93,7 +113,7 @@ class BinaryCrossEntropy(Loss[BinaryCrossEntropyConfig]):
         """See Loss."""
         from torch.nn import functional
 
-        return functional.binary_cross_entropy_with_logits(outputs, targets)
+        return self.of_classes(functional.binary_cross_entropy_with_logits, outputs, targets)
 
 
 class NumbersConfig(LossConfig):
@@ -116,12 +136,23 @@ class Numbers(Loss[C]):
         return loss
 
 
-@LOSSES.register("mse")
-class MeanSquaredError(Numbers[NumbersConfig]):
-    """Mean squared difference of outputs and targets."""
+class MeanSquaredErrorConfig(NumbersConfig):
+    """Keys of mse: none."""
 
-    Config = NumbersConfig
-    function = "mse_loss"
+    also: ClassVar[tuple[Targets, ...]] = ("normal", "classes")
+
+
+@LOSSES.register("mse")
+class MeanSquaredError(Loss[MeanSquaredErrorConfig]):
+    """Mean squared difference of outputs and targets; a class is 1 in its own output and 0 in the others."""
+
+    Config = MeanSquaredErrorConfig
+
+    def mean(self, outputs: "Tensor", targets: "Tensor", smoothing: float = 0.0) -> "Tensor":
+        """See Loss."""
+        from torch.nn import functional
+
+        return self.of_classes(functional.mse_loss, outputs, targets)
 
 
 @LOSSES.register("l1")

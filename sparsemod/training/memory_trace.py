@@ -33,16 +33,31 @@ class Event:
 
 
 @dataclass
+class Operation:
+    """All calls of the operations with one name: their number, the bytes that they made, and the operations whose results they read.
+
+    `inputs` also holds the names of the baseline. An operation that returns a view of its input is not listed: what reads
+    the view reads the input.
+    """
+
+    calls: int = 0
+    bytes: int = 0
+    inputs: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass
 class MemoryTrace:
     """The memory of one iteration.
 
     `events` begin with what exists before it (`baseline`: parameters, buffers, batch, optimizer state, feedback matrices).
-    `at_peak` holds the bytes of each operation's results that are live at the peak.
+    `at_peak` holds the bytes of each operation's results that are live at the peak. `operations` is the computation graph:
+    the operations that make or change memory, by the names of the events, in the order of their first calls.
     """
 
     events: list[Event] = field(default_factory=list)
     baseline: dict[str, int] = field(default_factory=dict)
     at_peak: dict[str, int] = field(default_factory=dict)
+    operations: dict[str, Operation] = field(default_factory=dict)
 
     @property
     def peak(self) -> int:
@@ -89,12 +104,14 @@ def trace_iteration(
     optimizer: "torch.optim.Optimizer | Shadow",
     *,
     at_once: bool = True,
+    beside: Mapping[str, nn.Module] | None = None,
 ) -> MemoryTrace:
     """Return the memory of one iteration: the rule's gradients and the optimizer's step.
 
     `rule` has been started on `module`, which is in training mode; both are on the device of `batch`, which may be the
     meta device. An iteration runs before the traced one, so that optimizer state and feedback matrices exist; the weights
-    change. With `at_once` the rule may update each layer as soon as its gradient is known.
+    change. With `at_once` the rule may update each layer as soon as its gradient is known. `beside`: modules that train
+    beside the network, by name.
     """
     x, y = batch
 
@@ -108,8 +125,9 @@ def trace_iteration(
     optimizer.zero_grad(set_to_none=True)
     rule.gradients(x, y, loss)
     update()
-    tracer = _Tracer(module)
-    tracer.start(_existing(module, batch, optimizer, rule))
+    parts = {"": module, **(beside or {})}
+    tracer = _Tracer(parts)
+    tracer.start(_existing(list(parts.values()), batch, optimizer, rule))
     with tracer.layers(), tracer:
         rule.gradients(x, y, loss)
         update()
@@ -145,7 +163,7 @@ class Shadow:
 
 
 def _existing(
-    module: nn.Module,
+    modules: list[nn.Module],
     batch: tuple[Tensor, Tensor],
     optimizer: "torch.optim.Optimizer | Shadow",
     rule: TrainingRule[Any],
@@ -158,8 +176,8 @@ def _existing(
             part for state in optimizer.state.values() for part in state.values() if isinstance(part, Tensor)
         ]
     return {
-        "parameters": list(module.parameters()),
-        "buffers": list(module.buffers()),
+        "parameters": [parameter for module in modules for parameter in module.parameters()],
+        "buffers": [buffer for module in modules for buffer in module.buffers()],
         "batch": list(batch),
         "optimizer": states,
         "feedback": rule.feedback(),
@@ -174,11 +192,12 @@ def _nothing() -> Iterator[None]:
 class _Tracer(TorchDispatchMode):
     """Follows the storages that operations make."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = MemoryTrace()
-        self._module = module
+        self._modules = modules
         self._live: dict[int, tuple[int, str]] = {}
+        self._makers: dict[int, str] = {}
         self._known: set[int] = set()
         self._total, self._highest, self._phase = 0, -1, ""
         self._stack: list[str] = []
@@ -194,20 +213,28 @@ class _Tracer(TorchDispatchMode):
                 storage = tensor.untyped_storage()
                 if storage._cdata not in self._known:
                     self._known.add(storage._cdata)
+                    self._makers[storage._cdata] = name
                     size += storage.nbytes()
             if size:
                 self.trace.baseline[name] = size
                 self._change(size, name)
 
     def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:  # fmt: skip
-        for tensor in _tensors((*args, *(kwargs or {}).values())):
-            self._known.add(tensor.untyped_storage()._cdata)  # what is not known yet existed before
+        given = [t.untyped_storage()._cdata for t in _tensors((*args, *(kwargs or {}).values()))]
+        self._known.update(given)  # what is not known yet existed before
+        read = dict.fromkeys(self._makers[key] for key in given if key in self._makers)
         result = func(*args, **(kwargs or {}))
         name = self._name(func)
-        for tensor in _tensors((result,)):
-            self._made(tensor, name)
+        made = sum([self._made(tensor, name) for tensor in _tensors((result,))])
+        if made or func._schema.is_mutable:
+            operation = self.trace.operations.setdefault(name, Operation())
+            operation.calls += 1
+            operation.bytes += made
+            operation.inputs.update(read)
+            for key in _changed(func, args):
+                self._makers[key] = name
         return result
 
     def _name(self, func: Any) -> str:
@@ -220,18 +247,22 @@ class _Tracer(TorchDispatchMode):
             return f"backward/{layer or 'network'}/{operation}"
         return f"forward/{self._stack[-1] if self._stack else 'network'}/{operation}"
 
-    def _made(self, tensor: Tensor, name: str) -> None:
+    def _made(self, tensor: Tensor, name: str) -> int:
+        """Follow the storage of a result; return its bytes if the operation made it, else 0."""
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:
-            return
+            return 0
         self._known.add(key)
+        self._makers[key] = name
         self._live[key] = (storage.nbytes(), name)
         weakref.finalize(storage, self._freed, key)
         self._change(storage.nbytes(), name)
+        return storage.nbytes()
 
     def _freed(self, key: int) -> None:
         self._known.discard(key)
+        self._makers.pop(key, None)
         size, name = self._live.pop(key, (0, ""))
         if self._open and size:
             self._change(-size, name)
@@ -260,7 +291,7 @@ class _Tracer(TorchDispatchMode):
     def layers(self) -> Iterator[None]:
         """Follow which layer runs, and which one each step of the backward pass belongs to."""
         handles = []
-        for path, part in self._module.named_modules():
+        for path, part in self._named():
 
             def enter(_: nn.Module, given: Any, path: str = path) -> None:
                 self._stack.append(path or "network")
@@ -278,10 +309,21 @@ class _Tracer(TorchDispatchMode):
             for handle in handles:
                 handle.remove()
 
+    def _named(self) -> Iterator[tuple[str, nn.Module]]:
+        for name, module in self._modules.items():
+            yield from module.named_modules(prefix=name)
+
     def finished(self) -> MemoryTrace:
         """End the trace. What the iteration leaves behind, such as gradients that were not dropped, stays in the total."""
         self._open = False
         return self.trace
+
+
+def _changed(func: Any, args: tuple[Any, ...]) -> Iterator[int]:
+    """Return the storages of the arguments that the operation changes."""
+    for given, argument in zip(args, func._schema.arguments, strict=False):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            yield from (tensor.untyped_storage()._cdata for tensor in _tensors((given,)))
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

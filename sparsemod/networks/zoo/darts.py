@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sparsemod.networks.initialization import he_normal
 
@@ -75,6 +76,27 @@ class Cell(nn.Module):
         return y * torch.bernoulli(torch.full((len(y), 1, 1, 1), keep, device=y.device)) / keep
 
 
+class AuxiliaryHead(nn.Module):
+    """The classifier of the training behind the second reducing cell; published for outputs of 8 x 8."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False), nn.BatchNorm2d(768), nn.ReLU(), nn.Flatten(),
+        )  # fmt: skip
+        self.classifier = nn.Linear(768, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, H, W) to (N, classes). Other sizes than 8 x 8 are averaged to 2 x 2."""
+        x = functional.relu(x)
+        pooled = (
+            functional.avg_pool2d(x, 5, 3) if x.shape[2:] == (8, 8) else functional.adaptive_avg_pool2d(x, 2)
+        )
+        logits: Tensor = self.classifier(self.features(pooled))
+        return logits
+
+
 class Darts(nn.Module):
     """Stem, cells (those at one and two thirds halve the image), average, linear."""
 
@@ -93,6 +115,8 @@ class Darts(nn.Module):
             width *= 2 if reduces else 1
             self.cells.append(Cell(older, last, width, reduces, reduced))
             older, last, reduced = last, 4 * width, reduces
+            if place == places[1]:
+                self._auxiliary = (f"cells.{place}", last, classes)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.classifier = nn.Linear(last, classes)
         self.taps = tuple(f"cells.{place - 1}" for place in places if place)
@@ -101,6 +125,13 @@ class Darts(nn.Module):
         """Drop each operation's result with this probability in training."""
         for cell in self.cells:
             cell.drop_path = probability  # type: ignore[assignment]
+
+    def auxiliary_head(self) -> tuple[str, nn.Module]:
+        """Return the name of the second reducing cell, and a classifier of its outputs for the training."""
+        layer, channels, classes = self._auxiliary
+        head = AuxiliaryHead(channels, classes)
+        he_normal(head, linear=("classifier",))
+        return layer, head
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, classes)."""
