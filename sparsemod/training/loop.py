@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sparsemod.errors import InvalidInput
 from sparsemod.records import CurvePoint
 from sparsemod.seeds import derived_seed
+from sparsemod.sequences import Batch, call
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
 from sparsemod.training.checkpoint import (
@@ -31,6 +32,8 @@ from sparsemod.training.losses import LOSSES
 from sparsemod.training.memory_format import runs_on, set_memory_format
 from sparsemod.training.metrics import METRICS
 from sparsemod.training.outcome import TrainingOutcome
+from sparsemod.training.parallel.group import Alone, scaled_loss
+from sparsemod.training.precision import MixedPrecision
 from sparsemod.training.pruner import Pruner
 from sparsemod.training.randomness import seeded
 from sparsemod.training.resident import Resident, batch_bounds
@@ -56,6 +59,7 @@ def train(
     on_checkpoint: Callable[[bytes], None] | None = None,
     start_epoch: int = 0,
     keep_epoch: int | None = None,
+    group: Alone | None = None,
 ) -> TrainingOutcome:
     """Train `module` in place for `epochs` epochs and load the weights of its best epoch.
 
@@ -65,6 +69,7 @@ def train(
     `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
     uninterrupted training bit for bit. `task`: the fitted task, by default classification. A stopped training leaves the best weights so far in the module, or
     the latest ones when none qualified (`best_epoch` is None). `teacher` is the network of `settings.teacher`.
+    `group`: the processes that train together, of which this is one. By default, `settings.processes` are started.
     `start_epoch`: epochs of the learning rate's schedule that are over; `epochs` more follow. `keep_epoch`: the epoch
     (0: before the first) after which the outcome's `kept` holds a copy of the weights.
 
@@ -79,8 +84,16 @@ def train(
 
     Raises InvalidInput (settings, data or checkpoint do not fit), BuildError (no parameters), UnknownName.
     """
+    if settings.processes > 1 and group is None:
+        from sparsemod.training.parallel.processes import train_in_processes
+
+        return train_in_processes(
+            module, data, settings, on_epoch, should_stop, on_checkpoint, device=torch.device(device), epochs=epochs,
+            seed=seed, pruner=pruner, teacher=teacher, task=task, resume=resume, start_epoch=start_epoch,
+            keep_epoch=keep_epoch,
+        )  # fmt: skip
     training = _Training(
-        module, data, settings, epochs, seed, torch.device(device), pruner, teacher, task, start_epoch
+        module, data, settings, epochs, seed, torch.device(device), pruner, teacher, task, start_epoch, group
     )
     training.keep_epoch = keep_epoch
     return training.run(on_epoch, should_stop, resume, on_checkpoint)
@@ -101,6 +114,7 @@ class _Training:
         teacher: nn.Module | None,
         task: Task[Any] | None,
         start_epoch: int = 0,
+        group: Alone | None = None,
     ) -> None:
         if epochs < 1:
             raise InvalidInput("epochs", epochs, "at least 1")
@@ -121,10 +135,12 @@ class _Training:
                 "training.drop_path", settings.drop_path, "0 for a network without paths to drop"
             )
         self.rule = RULES.create(settings.rule)
+        self.precision = MixedPrecision(settings.precision, device)
+        self.group = group or Alone()
         if len(data.train.shape) == 3:
             set_memory_format(module, torch.channels_last)
             first = data.train.slice(0, settings.batch_size)[0]
-            if not runs_on(module, first, self._layers(), seed, device):
+            if not runs_on(module, first, self._fused(), seed, device):
                 # `x.view(len(x), -1)` after a convolution needs torch's default format: slower, but every
                 # module trains.
                 set_memory_format(module, torch.contiguous_format)
@@ -142,12 +158,15 @@ class _Training:
         self.rule.start(module, seed)
         if settings.gradient_clip is None:
             self.rule.update = self._update
+        if self.precision.mixed or self.group.size > 1:
+            self.rule.outputs, self.rule.scaled = self._outputs, self.precision.scaled
         self.distillation = taught(
             module, teacher, settings, self.rule, None if self.augment else self.data.train
         )
         self.pruner = pruner
         if pruner is not None:
             pruner.start(TrainingContext(module, self.data.train, self.batch_loss, seed))
+        self.running = self.group.running(module)
         self.curve: list[CurvePoint] = []
         self.best: dict[str, Tensor] | None = None
         self.best_epoch: int | None = None
@@ -163,9 +182,15 @@ class _Training:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _layers(self) -> AbstractContextManager[None]:
-        """Return a context in which chains of layers run as one step, unless the rule must see each layer."""
-        return nullcontext() if self.rule.layer_by_layer else fused(self.module)
+    def _outputs(self, x: Batch) -> Tensor:
+        """Return the outputs of a batch in float32, computed in the training's precision."""
+        with self.precision.forward():
+            return call(self.running, x).float()
+
+    def _fused(self) -> AbstractContextManager[Any]:
+        """Return a context in which chains of layers run as one step, where nothing must see each layer."""
+        whole = self.rule.layer_by_layer or self.precision.mixed or self.group.size > 1
+        return ExitStack() if whole else fused(self.module)
 
     def run(
         self,
@@ -195,12 +220,14 @@ class _Training:
         self._keep(len(self.curve))
         stopped, diverged = False, None
         while not (stopped or self._complete() or self._patience_over() or self._hopeless()):
-            if should_stop is not None and should_stop():
+            wanted = should_stop is not None and should_stop()
+            if self.group.decided(wanted)[0]:
                 stopped = True
                 break
             epoch = len(self.curve) + 1
             with seeded(self.seed, epoch, self.device):
                 self._prune(epoch)
+                self.group.reseed(self.seed, epoch)
                 last_good = None if self.best is not None else snapshot(self.module)
                 point = self._epoch(epoch)
             if point is None:
@@ -266,13 +293,13 @@ class _Training:
                 if parameter in before.state:
                     self.optimizer.state[parameter] = before.state[parameter]
         self.rule.start(self.module, self.seed)
+        self.running = self.group.running(self.module)
 
     def _epoch(self, epoch: int) -> CurvePoint | None:
         """Train one epoch and validate it; return None when it diverged."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, "data"))
         order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
         first_step = (epoch - 1) * len(self.bounds)
-        clip = self.settings.gradient_clip
         parameters = list(self.module.parameters())
         total = torch.zeros((), device=self.device)
 
@@ -280,11 +307,12 @@ class _Training:
         if self.settings.drop_path:
             set_drop_path: Any = self.module.set_drop_path
             set_drop_path(self.settings.drop_path * (epoch - 1) / self.epochs)
-        with self._layers():
+        with self._fused(), self.group.layers(self.module):
             for step, (start, stop) in enumerate(self.bounds, start=first_step):
                 indices = order[start:stop]
                 x, y = self.data.train.batch(indices)
                 x = augmentation.augmented(x, self.augment, generator, self.data.train.channels_last)
+                x, y, indices, factor = self.group.share(x, y, indices)
                 rate = self.rate.at(self.start_epoch * len(self.bounds) + step)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
@@ -292,20 +320,21 @@ class _Training:
                 loss: LossFunction = self.batch_loss
                 if self.distillation is not None:
                     loss = self.distillation.loss(x, indices, self.batch_loss)
+                if factor != 1.0:
+                    loss = scaled_loss(loss, factor)
                 if step == first_step:
                     self.rule.before_epoch(x, y, loss)
                 total += self.rule.gradients(x, y, loss) * (stop - start)
-                if clip is not None:
-                    nn.utils.clip_grad_norm_(parameters, clip)
-                self.optimizer.step()
+                self.precision.step(self.optimizer, parameters, self.settings.gradient_clip)
                 if self.pruner is not None:
                     self.pruner.after_step()
-        train_loss = float(total) / len(self.data.train)
+        train_loss = float(self.group.mean(total)) / len(self.data.train)
         if not math.isfinite(train_loss):
             return None
-        validation_loss, validation_error = evaluate(
-            self.module, self.data.validation, self.loss, self.metric, self.task
-        )
+        validated = (0.0, 0.0)
+        if self.group.rank == 0:
+            validated = evaluate(self.module, self.data.validation, self.loss, self.metric, self.task)
+        validation_loss, validation_error = self.group.decided(*validated)
         if not math.isfinite(validation_loss):
             return None
         return CurvePoint(
@@ -370,6 +399,7 @@ class _Training:
             "kept": self.kept or {},
             "optimizer": optimizer_state(self.optimizer),
             "rule": self.rule.state_dict(),
+            "precision": self.precision.state_dict(),
             "pruner": {} if self.pruner is None else self.pruner.state_dict(),
         }
         return pack(state)
@@ -389,6 +419,7 @@ class _Training:
         restore_module(self.module, state["module"])
         restore_optimizer(self.optimizer, state["optimizer"])
         self.rule.load_state_dict(state["rule"])
+        self.precision.load_state_dict(state.get("precision", {}))
         self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
         self.best_epoch, self.waited = state["best_epoch"], state["waited"]
         best = {name: tensor.to(self.device) for name, tensor in state["best"].items()}
