@@ -110,7 +110,7 @@ def test_the_batch_norm_of_several_processes_is_that_of_torch(
     x = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     inputs = [x.clone().requires_grad_(), x.clone().requires_grad_()]
     outputs = [plain(inputs[0])]
-    with synchronized(ours, Group(0, 1, torch.device("cpu"))):
+    with synchronized(ours, lambda: False):
         outputs.append(ours(inputs[1]))
     for out in outputs:
         (out * torch.arange(4.0)[:, None, None] + out**3).sum().backward()

@@ -88,9 +88,9 @@ def train(
         from sparsemod.training.parallel.processes import train_in_processes
 
         return train_in_processes(
-            module, data, settings, on_epoch, should_stop, on_checkpoint, device=torch.device(device), epochs=epochs,
-            seed=seed, pruner=pruner, teacher=teacher, task=task, resume=resume, start_epoch=start_epoch,
-            keep_epoch=keep_epoch,
+            train, module, data, settings, on_epoch, should_stop, on_checkpoint, device=torch.device(device),
+            epochs=epochs, seed=seed, pruner=pruner, teacher=teacher, task=task, resume=resume,
+            start_epoch=start_epoch, keep_epoch=keep_epoch,
         )  # fmt: skip
     training = _Training(
         module, data, settings, epochs, seed, torch.device(device), pruner, teacher, task, start_epoch, group

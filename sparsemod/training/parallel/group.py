@@ -80,7 +80,7 @@ class Group(Alone):
         """See Alone."""
         from sparsemod.training.parallel.norms import synchronized
 
-        return synchronized(module, self)
+        return synchronized(module, lambda: self.idle)
 
     def mean(self, value: Tensor) -> Tensor:
         """See Alone."""

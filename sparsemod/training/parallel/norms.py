@@ -3,18 +3,15 @@
 torch.nn.SyncBatchNorm does this on GPUs only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-
-if TYPE_CHECKING:
-    from sparsemod.training.parallel.group import Group
 
 
 class _Sum(torch.autograd.Function):
@@ -34,21 +31,24 @@ class _Sum(torch.autograd.Function):
 
 
 @contextmanager
-def synchronized(module: nn.Module, group: "Group") -> Iterator[None]:
-    """Let the batch norms of `module` use the samples of all processes in training mode."""
+def synchronized(module: nn.Module, idle: Callable[[], bool]) -> Iterator[None]:
+    """Let the batch norms of `module` use the samples of all processes in training mode.
+
+    `idle` returns whether this process computes samples that are no part of the batch.
+    """
     changed = [
         layer for layer in module.modules() if isinstance(layer, _BatchNorm) and "forward" not in vars(layer)
     ]
     try:
         for layer in changed:
-            vars(layer)["forward"] = partial(_normalized, layer, group)
+            vars(layer)["forward"] = partial(_normalized, layer, idle)
         yield
     finally:
         for layer in changed:
             del vars(layer)["forward"]
 
 
-def _normalized(layer: Any, group: "Group", x: Tensor) -> Tensor:
+def _normalized(layer: Any, idle: Callable[[], bool], x: Tensor) -> Tensor:
     if not layer.training and layer.running_mean is not None:
         return functional.batch_norm(
             x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.0, layer.eps
@@ -56,7 +56,7 @@ def _normalized(layer: Any, group: "Group", x: Tensor) -> Tensor:
     axes = [axis for axis in range(x.dim()) if axis != 1]
     shape = [-1 if axis == 1 else 1 for axis in range(x.dim())]
     values = x.float()
-    own = 0.0 if group.idle else 1.0  # an idle process computes a sample that is no part of the batch
+    own = 0.0 if idle() else 1.0
     elements = values.new_tensor([own * x.numel() / x.shape[1]])
     sums: Tensor = _Sum.apply(torch.cat([own * values.sum(axes), elements]))  # type: ignore[no-untyped-call]
     count = sums[-1].detach()

@@ -39,6 +39,7 @@ def device_of(rank: int, first: torch.device) -> torch.device:
 
 
 def train_in_processes(
+    train: Callable[..., TrainingOutcome],
     module: nn.Module,
     data: Resident,
     settings: TrainingSpec,
@@ -49,14 +50,12 @@ def train_in_processes(
     device: torch.device,
     **arguments: Any,
 ) -> TrainingOutcome:
-    """Train as `sparsemod.training.train` does, with the other `arguments` of it, in `settings.processes` processes.
+    """Train as `train` of `sparsemod.training` does, with its other `arguments`, in `settings.processes` processes.
 
     Raises InvalidInput for more processes than GPUs, within a program that has joined a process group itself, and for a
     network or a method that cannot be sent to another process; RuntimeError when another process fails; the errors of
     `train`.
     """
-    from sparsemod.training.loop import train
-
     size = settings.processes
     if torch.distributed.is_initialized():
         allowed = "1 in a program that has a process group of torch.distributed"
