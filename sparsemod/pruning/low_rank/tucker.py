@@ -65,4 +65,5 @@ def _basis(tensor: "Tensor", axis: int, rank: int) -> "Tensor":
     import torch
 
     matrix = tensor.movedim(axis, 0).reshape(tensor.shape[axis], -1)
-    return torch.linalg.svd(matrix, full_matrices=False)[0][:, :rank]
+    basis: Tensor = torch.linalg.svd(matrix, full_matrices=False)[0][:, :rank]
+    return basis

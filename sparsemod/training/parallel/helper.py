@@ -34,7 +34,7 @@ def _moved(data: Resident, device: torch.device) -> Resident:
 
 def _samples(samples: Samples, device: torch.device) -> Samples:
     """Return a split on another device. `sequence` stays on the CPU, as in every split."""
-    moved = {
+    moved: dict[str, Any] = {
         field.name: value.to(device)
         for field in dataclasses.fields(samples)
         if field.name != "sequence" and isinstance(value := getattr(samples, field.name), torch.Tensor)

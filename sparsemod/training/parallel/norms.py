@@ -68,7 +68,8 @@ def _normalized(layer: Any, idle: Callable[[], bool], x: Tensor) -> Tensor:
     found = centred * (variance + layer.eps).rsqrt().view(shape)
     if layer.affine:
         found = found * layer.weight.view(shape) + layer.bias.view(shape)
-    return found.to(x.dtype)
+    made: Tensor = found.to(x.dtype)
+    return made
 
 
 def _follow(layer: Any, mean: Tensor, variance: Tensor) -> None:

@@ -90,9 +90,10 @@ def joined(folder: Path, rank: int, size: int, device: torch.device) -> Iterator
     own = device_of(rank, device)
     if own.type == "cuda":
         torch.cuda.set_device(own)
-    store = torch.distributed.FileStore(str(folder / "store"), size)
     backend = "nccl" if own.type == "cuda" else "gloo"
-    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT)
+    torch.distributed.init_process_group(
+        backend, init_method=f"file://{folder / 'store'}", rank=rank, world_size=size, timeout=_TIMEOUT
+    )
     try:
         yield Group(rank, size, own)
     finally:
