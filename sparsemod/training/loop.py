@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import InvalidInput
 from sparsemod.records import CurvePoint
@@ -16,6 +15,7 @@ from sparsemod.seeds import derived_seed
 from sparsemod.sequences import Batch, call
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
+from sparsemod.training.arguments import check_arguments, too_inaccurate
 from sparsemod.training.checkpoint import (
     optimizer_state,
     pack,
@@ -116,24 +116,9 @@ class _Training:
         start_epoch: int = 0,
         group: Alone | None = None,
     ) -> None:
-        if epochs < 1:
-            raise InvalidInput("epochs", epochs, "at least 1")
-        if not 0 <= seed < 2**63:
-            raise InvalidInput("seed", seed, "0 to 2**63 - 1")
-        if data.device != device:
-            raise InvalidInput("device", str(device), f"the device that holds the data: {data.device}")
-        if min(settings.batch_size, len(data.train)) < 2 and any(
-            isinstance(m, _BatchNorm) for m in module.modules()
-        ):
-            raise InvalidInput(
-                "training.batch_size", settings.batch_size, "at least 2 samples, for batch normalization"
-            )
+        check_arguments(module, data, settings, epochs, seed, device)
         self.data, self.settings, self.epochs, self.seed, self.device = data, settings, epochs, seed, device
         self.module = module.to(device)
-        if settings.drop_path and not hasattr(module, "set_drop_path"):
-            raise InvalidInput(
-                "training.drop_path", settings.drop_path, "0 for a network without paths to drop"
-            )
         self.rule = RULES.create(settings.rule)
         self.precision = MixedPrecision(settings.precision, device)
         self.group = group or Alone()
@@ -280,18 +265,12 @@ class _Training:
 
     def _follow_layers(self) -> None:
         """Train the module's current parameters: a pruner may have replaced layers. Others keep their state."""
-        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        if {id(p) for p in self.module.parameters() if p.requires_grad} == known:
+        if optimizers.trains(self.optimizer, self.module):
             return
         self.rule.finish()
         if len(self.data.train.shape) == 3 and self.data.train.channels_last:
             set_memory_format(self.module, torch.channels_last)
-        before = self.optimizer
-        self.optimizer = optimizers.build(self.module, self.settings)
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter in before.state:
-                    self.optimizer.state[parameter] = before.state[parameter]
+        self.optimizer = optimizers.rebuilt(self.optimizer, self.module, self.settings)
         self.rule.start(self.module, self.seed)
         self.running = self.group.running(self.module)
 
@@ -369,12 +348,7 @@ class _Training:
 
     def _hopeless(self) -> str | None:
         """Return why the training ends for its accuracy, or None."""
-        for epoch, percent in self.settings.minimum_accuracy:
-            if len(self.curve) >= epoch:
-                accuracy = 100 * (1 - self.curve[epoch - 1].validation_error)
-                if accuracy < percent:
-                    return f"training ended: the accuracy after epoch {epoch} is {accuracy:.2f} %, the minimum {percent:g} %"
-        return None
+        return too_inaccurate(self.curve, self.settings.minimum_accuracy)
 
     def _identity(self) -> dict[str, Any]:
         """Return the values that must be equal for a checkpoint to be continued."""
