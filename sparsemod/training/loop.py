@@ -63,22 +63,22 @@ def train(
 ) -> TrainingOutcome:
     """Train `module` in place for `epochs` epochs and load the weights of its best epoch.
 
-    The best epoch has the least validation error; ties go to the lower validation loss. With a pruner, only
-    epochs at full sparsity count, and patience (`settings.early_stop`) begins there. `on_epoch` receives
-    each finished epoch, and `on_checkpoint` the state after it. `should_stop` is called between epochs.
-    `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
-    uninterrupted training bit for bit. `task`: the fitted task, by default classification. A stopped training leaves the best weights so far in the module, or
-    the latest ones when none qualified (`best_epoch` is None). `teacher` is the network of `settings.teacher`.
-    `group`: the processes that train together, of which this is one. By default, `settings.processes` are started.
-    `start_epoch`: epochs of the learning rate's schedule that are over; `epochs` more follow. `keep_epoch`: the epoch
-    (0: before the first) after which the outcome's `kept` holds a copy of the weights.
+    The best epoch has the least validation error; ties go to the lower validation loss. With a pruner, only epochs at
+    full sparsity count, and patience (`settings.early_stop`) begins there. `on_epoch` receives each finished epoch,
+    and `on_checkpoint` the state after it. `should_stop` is called between epochs. `resume` continues a checkpoint of
+    the same training: on the CPU the result equals that of an uninterrupted training bit for bit. `task`: the fitted
+    task, by default classification. A stopped training leaves the best weights so far in the module, or the latest
+    ones when none qualified (`best_epoch` is None). `teacher` is the network of `settings.teacher`. `group`: the
+    processes that train together, of which this is one. By default, `settings.processes` are started. `start_epoch`:
+    epochs of the learning rate's schedule that are over; `epochs` more follow. `keep_epoch`: the epoch (0: before the
+    first) after which the outcome's `kept` holds a copy of the weights.
 
-    All randomness (order, augmentation, dropout) follows from `seed` and the epoch. Torch's global
-    generators are seeded during the call and restored after it, so equal arguments give equal weights on
-    the CPU, independent of other random draws of the process.
+    All randomness (order, augmentation, dropout) follows from `seed` and the epoch. Torch's global generators are
+    seeded during the call and restored after it, so equal arguments give equal weights on the CPU, independent of
+    other random draws of the process.
 
-    A loss or weight that becomes infinite or not a number ends the training. `TrainingOutcome.diverged`
-    names the epoch, and the module holds the best weights before it, or those from before that epoch.
+    A loss or weight that becomes infinite or not a number ends the training. `TrainingOutcome.diverged` names the
+    epoch, and the module holds the best weights before it, or those from before that epoch.
 
     The module is moved to `device`, where `data` must be, and stays there, in evaluation mode.
 
