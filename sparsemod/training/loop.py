@@ -205,8 +205,7 @@ class _Training:
         self._keep(len(self.curve))
         stopped, diverged = False, None
         while not (stopped or self._complete() or self._patience_over() or self._hopeless()):
-            wanted = should_stop is not None and should_stop()
-            if self.group.decided(wanted)[0]:
+            if self.group.decided(should_stop is not None and should_stop())[0]:
                 stopped = True
                 break
             epoch = len(self.curve) + 1
@@ -396,7 +395,5 @@ class _Training:
         self.precision.load_state_dict(state.get("precision", {}))
         self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
         self.best_epoch, self.waited = state["best_epoch"], state["waited"]
-        best = {name: tensor.to(self.device) for name, tensor in state["best"].items()}
-        self.best = best or None
-        kept = {name: tensor.to(self.device) for name, tensor in state["kept"].items()}
-        self.kept = kept or None
+        self.best = {name: tensor.to(self.device) for name, tensor in state["best"].items()} or None
+        self.kept = {name: tensor.to(self.device) for name, tensor in state["kept"].items()} or None
