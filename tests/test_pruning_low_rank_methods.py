@@ -70,6 +70,20 @@ def test_a_chain_computes_what_its_product_does(name: str, layer: Any) -> None:
         layer.weight = kept
 
 
+@pytest.mark.parametrize("name", ["cp", "tucker", "tensor_train", "svd", "alds"])
+@pytest.mark.parametrize("layer", [nn.Linear(96, 6), nn.Linear(6, 96), nn.Conv2d(96, 4, (1, 3))], ids=str)
+def test_no_weight_of_a_chain_is_dead(name: str, layer: Any) -> None:
+    # Ranks above those of the layer add rows and columns that are zero and get no gradient.
+    source = source_of("layer", layer)
+    method = METHODS.create(METHODS.config(name))
+    method.context = context(nn.Linear(2, 2), (2,))
+    for option in (o for o in method.options(source) if o.cost < source.count):
+        for factor in method.factors(source, option.recipe):
+            matrix = factor.weight.flatten(1)
+            for axis in (0, 1):
+                assert matrix.abs().sum(axis).min() > 0, option
+
+
 def test_more_rank_is_less_error_for_every_decomposition() -> None:
     layer = nn.Conv2d(8, 10, 3)
     source = source_of("layer", layer)

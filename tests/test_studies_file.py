@@ -129,7 +129,7 @@ optimizer: SGD
 optimizerKwargs: {lr: 0.1, weight_decay: 1.0e-4, nesterov: true, momentum: 0.9}
 numEpochs: 182
 earlyStopEpoch: 0
-enableAMP: false
+enableAMP: true
 lrSchedulers: [{type: MultiStepLR, stepKwargs: {}, kwargs: {milestones: [91, 136], gamma: 0.1}}, {type: WarmupLR, kwargs: {warmup_epoch: 5}}]
 """,
     "resnet20.yaml": """
@@ -165,7 +165,6 @@ def test_a_file_of_torchprune_is_converted(tmp_path: Path) -> None:
         "directories: no meaning here",
         "network.outputSize: the dataset states its classes",
         "training.metricsTest: training.metric defines the error",
-        "training.enableAMP: training uses float32",
         "training.transformsTrain: Jitter has no counterpart",
     }
     target = tmp_path / "ours.yaml"
@@ -177,7 +176,7 @@ def test_a_file_of_torchprune_is_converted(tmp_path: Path) -> None:
     assert training.learning_rate == 0.1 and training.weight_decay == 1e-4 and training.batch_size == 128
     assert training.optimizer.model_dump() == {"version": 1, "name": "sgd", "momentum": 0.9, "nesterov": True}
     assert training.schedule.model_dump()["milestones"] == (0.5, 0.747253)
-    assert training.schedule.warmup == 5
+    assert training.schedule.warmup == 5 and training.precision == "float16"
     assert [a.name for a in training.augmentation] == ["flip", "shift"]
     assert own.retraining["schedule"]["milestones"] == [0.91], "the milestones are epochs: 91 of 100"
     assert study.spec.network.options == {"networks": "resnet-20"} and study.plotting == (0.02, 0.85)

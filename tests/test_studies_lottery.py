@@ -171,7 +171,11 @@ def test_late_rewinding(tmp_path: Path) -> None:
 
 def test_random_reinitializations_keep_the_masks(ran: Path) -> None:
     run = LotteryRun.of_folder(ran)
+    last = run.random(1, 2, first=2)
     found = run.random(1, 2)
+    assert (
+        np.array_equal(last["val_acc"], found["val_acc"][:, 1:]) and last["sparsity"] == found["sparsity"][1:]
+    )
     assert found["val_acc"].shape == (2, 2, run.data_length) and found["sparsity"].shape == (2,)
     assert (ran / "digits-random-histories1.npz").is_file()
     ticket, control = run._level(1, 2), run._random_part(1, 0, 2, run._level(1, 2))
@@ -180,6 +184,8 @@ def test_random_reinitializations_keep_the_masks(ran: Path) -> None:
     assert not torch.equal(control.start["fc1.weight"], ticket.start["fc1.weight"])
     with pytest.raises(InvalidInput, match=r"--net = 2: 0 to 1"):
         run.random(2, 1)
+    with pytest.raises(InvalidInput, match="first = 3: 1 to 2"):
+        run.random(1, 1, first=3)
 
 
 def test_an_interrupted_experiment_goes_on(

@@ -95,6 +95,7 @@ def test_every_network_runs_and_names_its_taps(entry):
     ("name", "words"),
     [
         ("wrn-27-10", "6 n"),
+        ("densenet-23", "6 n"),
         ("resnet-19", "6 n"),
         ("wrn-28", "wrn-28-10"),
         ("alexnet", "resnet-20"),

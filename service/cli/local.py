@@ -22,7 +22,14 @@ from service.cli.folders import local_folder
 if TYPE_CHECKING:
     from sparsemod.pipeline.journal import Finished
     from sparsemod.pipeline.local_run import LocalRun
+    from sparsemod.report.tensorboard import TensorBoardLog
 
+TensorBoardOption = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard", help="Write learning curves and results for TensorBoard, to FOLDER/tensorboard."
+    ),
+]
 SpecArgument = Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")]
 
 
@@ -49,6 +56,7 @@ def run(
             min=0,
         ),
     ] = None,
+    tensorboard: TensorBoardOption = False,
     device: DeviceOption = None,
     imports: ImportOption = None,
 ) -> None:
@@ -81,7 +89,7 @@ def run(
         from sparsemod.training.process import chosen_device
 
         local = LocalRun(file.spec, folder, device=chosen_device(device, file.device, "--device"))
-    follow(local, file.debug)
+    follow(local, file.debug, tensorboard=tensorboard)
 
 
 def one_thread() -> None:
@@ -91,19 +99,23 @@ def one_thread() -> None:
     tune_process(1)
 
 
-def follow(local: "LocalRun", debug: bool) -> None:
+def follow(local: "LocalRun", debug: bool, *, tensorboard: bool = False) -> None:
     """Run with a live display in a terminal, or one line per trial elsewhere; then print the front.
 
-    With `debug`, the traceback of each failed trial is printed to stderr; the search goes on.
+    With `debug`, the traceback of each failed trial is printed to stderr; the search goes on. With `tensorboard`, the
+    run's folder gets event files.
     """
     from rich.live import Live
 
     from service.cli.view import front_table, render
     from sparsemod.errors import EnvironmentFailure, SpaceEmpty
+    from sparsemod.report.tensorboard import TensorBoardLog
 
     output = console()
     began = time.monotonic()
     follower = _Follower(local, began)
+    if tensorboard:
+        follower.log_to = TensorBoardLog(local.folder / "tensorboard")
     live: Live | None = None
     if output.is_terminal:
         live = Live(console=output, auto_refresh=False, transient=True)
@@ -121,7 +133,7 @@ def follow(local: "LocalRun", debug: bool) -> None:
         failure = trial.result.failure
         if debug and failure is not None:
             typer.echo(trial.failure_text, err=True)
-        follower.finish()
+        follower.finish(trial)
         if live is None:
             print(_trial_line(trial, local.spec.objectives), flush=True)
 
@@ -139,8 +151,11 @@ def follow(local: "LocalRun", debug: bool) -> None:
         complain(str(error))
         raise typer.Exit(1) from error
     finally:
+        follower.close()
         if live is not None:
             live.stop()
+    if tensorboard:
+        output.print(f"TensorBoard: tensorboard --logdir {local.folder / 'tensorboard'}", soft_wrap=True)
     snapshot = follower.snapshot("done", outcome.reason)
     if snapshot.front:
         output.print(front_table(snapshot))
@@ -177,6 +192,7 @@ class _Follower:
         self._local, self._began = local, began
         self._running: Any = None
         self.changed: Any = lambda: None
+        self.log_to: TensorBoardLog | None = None
 
     def start(self, index: int, suggestion: Any) -> None:
         """Record the start of a trial."""
@@ -184,14 +200,26 @@ class _Follower:
 
         trial = Running(index, suggestion.candidate.round, "here", 0, suggestion.epochs, None, 0.0)
         self._running = (time.monotonic(), trial)
+        if self.log_to is not None:
+            self.log_to.start(index, suggestion.candidate)
 
-    def finish(self) -> None:
+    def finish(self, trial: "Finished") -> None:
         """Record the end of the running trial."""
         self._running = None
+        if self.log_to is not None:
+            self.log_to.finish(trial.record)
+
+    def close(self) -> None:
+        """End what the running trial has written."""
+        if self.log_to is not None:
+            self.log_to.close()
 
     def point(self, point: Any) -> None:
         """Record a completed epoch."""
         from dataclasses import replace
+
+        if self.log_to is not None:
+            self.log_to.point(point)
 
         if self._running is not None:
             began, item = self._running

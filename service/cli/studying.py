@@ -14,7 +14,7 @@ from service.cli.common import (
     counted,
     import_modules,
 )
-from service.cli.local import follow, one_thread
+from service.cli.local import TensorBoardOption, follow, one_thread
 
 if TYPE_CHECKING:
     from sparsemod.studies.shared import Planned
@@ -45,6 +45,7 @@ def study(
             help="Write torchprune's FILE as a study file, say what has no meaning here, and end.",
         ),
     ] = None,
+    tensorboard: TensorBoardOption = False,
     device: Annotated[str, typer.Option(help="torch device for training: cpu, cuda, cuda:1.")] = "cpu",
     server: ServerOption = DEFAULT_SERVER,
     imports: ImportOption = None,
@@ -73,7 +74,7 @@ def study(
     one_thread()
     for one in studies:
         folder = root if len(studies) == 1 else root / one.spec.name.replace(" ", "-")
-        _run(one, folder, processes, process, device)
+        _run(one, folder, processes, process, device, tensorboard)
 
 
 def _read(file: Path, *, anywhere: bool) -> "list[Study]":
@@ -107,7 +108,9 @@ def _convert(file: Path, target: Path) -> None:
     typer.echo(f"study file: {target}")
 
 
-def _run(one: "Study", folder: Path, processes: int, process: int | None, device: str) -> None:
+def _run(
+    one: "Study", folder: Path, processes: int, process: int | None, device: str, tensorboard: bool
+) -> None:
     from sparsemod.errors import InvalidInput, InvalidSpec
     from sparsemod.pipeline.local_run import LocalRun
     from sparsemod.report.prunability_page import write_prunability
@@ -125,7 +128,7 @@ def _run(one: "Study", folder: Path, processes: int, process: int | None, device
                 local.on_wait = _waiting
         except InvalidSpec as error:
             raise InvalidSpec(key_of(error.field), error.value, error.allowed, error.source) from error
-    follow(local, False)
+    follow(local, False, tensorboard=tensorboard)
     rows = [trial.record for trial in local.trials]
     planned = sum(part.trials for part in one.spec.source.plan())
     if len(rows) < planned:

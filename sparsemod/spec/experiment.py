@@ -260,6 +260,12 @@ class ExperimentSpec(Part):
                     raise InvalidInput(
                         f"{part}.{name}", shown, f"only objectives: {', '.join(self.objectives)}"
                     )
+        if "training_memory" in (*self.objectives, *self.budgets):
+            for key, usual in (("precision", "float32"), ("processes", 1)):
+                given = getattr(self.training, key)
+                if given != usual:
+                    allowed = f"{usual} with the metric training_memory: its prediction is of one process in float32"
+                    raise InvalidInput(f"training.{key}", given, allowed)
         if self.measure.latency == "macs" and self.target.operations_per_second is None:
             allowed = "needed by measure.latency = macs: multiply-adds per second"
             raise InvalidInput("target.operations_per_second", None, allowed)

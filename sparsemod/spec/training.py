@@ -20,6 +20,9 @@ from sparsemod.spec.methods import (
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training_presets import Preset
 
+Precision = Literal["float32", "bfloat16", "float16"]
+"""The arithmetic of forward and backward passes."""
+
 
 class TrainingSpec(BaseModel):
     """How a network is trained. `space` may search learning_rate, weight_decay, batch_size and label_smoothing."""
@@ -74,6 +77,16 @@ class TrainingSpec(BaseModel):
         ge=0,
         description="Weight of the loss of the network's auxiliary head, which exists in training only; for networks with one, such as darts.",
     )
+    precision: Precision = Field(
+        "float32",
+        description="Arithmetic of forward and backward passes: `bfloat16` and `float16` are automatic mixed precision. Weights, losses, validation and quantization use float32. Only with the rule bp.",
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that divide each batch and average their gradients, each on a GPU of its own, or on the CPU. Only with the rule bp.",
+    )
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient.")
     early_stop: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Epochs without a better validation error before training ends."
@@ -92,4 +105,20 @@ class TrainingSpec(BaseModel):
             raise ValueError(
                 f"label_smoothing is {self.label_smoothing}, which the loss {self.loss.name} does not support"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _backpropagates(self) -> "TrainingSpec":
+        if self.rule.name != "bp":
+            for name, usual in (("precision", "float32"), ("processes", 1)):
+                if getattr(self, name) != usual:
+                    raise ValueError(
+                        f"{name} is {getattr(self, name)}, which the rule {self.rule.name} does not support; {usual} or the rule bp"
+                    )
+        if self.processes > 1 and self.auxiliary:
+            raise ValueError(
+                f"processes is {self.processes}: an auxiliary head (auxiliary is {self.auxiliary:g}) trains in 1 process"
+            )
+        if self.batch_size < self.processes:
+            raise ValueError(f"batch_size is {self.batch_size}, less than the {self.processes} processes")
         return self

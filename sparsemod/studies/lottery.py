@@ -208,26 +208,30 @@ class LotteryRun:
                            "device": str(self.data.device)})  # fmt: skip
         return found
 
-    def random(self, net: int, count: int) -> dict[str, Any]:
+    def random(self, net: int, count: int, first: int = 1) -> dict[str, Any]:
         """Train `count` random reinitializations of the tickets of one net; return their histories.
 
-        They have the masks of the net's levels 1 to prune_count and fresh initial weights. Raises NotFound for a net whose
-        tickets are not stored, InvalidInput for a number out of range.
+        They have the masks of the net's levels `first` to prune_count and fresh initial weights. Raises NotFound for a net
+        whose tickets are not stored, InvalidInput for a number out of range.
         """
         if not 0 <= net < self.spec.net_count:
             raise InvalidInput("--net", net, f"0 to {self.spec.net_count - 1}, a net of this experiment")
         if not self.spec.prune_count:
             raise InvalidInput("prune_count", 0, "at least 1: there are no tickets without pruning")
+        if not 1 <= first <= self.spec.prune_count:
+            raise InvalidInput("first", first, f"1 to {self.spec.prune_count}, a level of pruning")
         parts = []
-        for level in range(1, self.spec.prune_count + 1):
+        for level in range(first, self.spec.prune_count + 1):
             path = self._part(f"net{net}-level{level}")
             if not path.is_file():
                 raise NotFound("ticket", path.name, f"the finished trainings in {path.parent}")
             parts.append(Part.from_bytes(path.read_bytes()))
         rows = []
         for number in range(count):
-            rows.append([self._random_part(net, number, level, part) for level, part in enumerate(parts, 1)])
-        found = self._histories(rows, shares(self.levels)[1:])
+            rows.append(
+                [self._random_part(net, number, level, part) for level, part in enumerate(parts, first)]
+            )
+        found = self._histories(rows, shares(self.levels)[first:])
         _save_npz(self.file(f"random-histories{net}.npz"), found)
         return found
 

@@ -15,7 +15,7 @@ from sparsemod.yaml_text import parse_yaml
 INCLUDE = "file"
 _SAME_NETWORKS = (
     (r"resnet(\d+)", "resnet-{}"), (r"vgg(\d+)_bn", "vgg-{}-bn"), (r"vgg(\d+)", "vgg-{}"), (r"wrn(\d+)_(\d+)", "wrn-{}-{}"),
-    (r"mobilenet_v2", "mobilenetv2"), (r"lenet300_100", "lenet-300-100"),
+    (r"mobilenet_v2", "mobilenetv2"), (r"densenet(\d+)", "densenet-{}"), (r"lenet300_100", "lenet-300-100"),
 )  # fmt: skip
 _DATASETS = {"CIFAR10": "cifar10", "MNIST": "mnist"}
 _OPTIMIZERS = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
@@ -25,7 +25,6 @@ _NO_MEANING = {
     "transformsTest": "datasets are normalized here",
     "transformsFinal": "datasets are normalized here",
     "metricsTest": "training.metric defines the error",
-    "enableAMP": "training uses float32",
     "testBatchSize": "evaluation chooses its batches",
     "outputSizeTrain": "the dataset states its classes",
 }
@@ -145,7 +144,7 @@ def _training(section: Mapping[str, Any], where: str, notes: list[str]) -> dict[
     """Return the keys of `training` for a section of torchprune's."""
     known = (
         "numEpochs", "startEpoch", "batchSize", "optimizer", "optimizerKwargs", "lrSchedulers", "transformsTrain", "loss",
-        "lossKwargs", "earlyStopEpoch",
+        "lossKwargs", "earlyStopEpoch", "enableAMP",
     )  # fmt: skip
     _drop(section, known, where, notes)
     told: dict[str, Any] = {}
@@ -154,6 +153,8 @@ def _training(section: Mapping[str, Any], where: str, notes: list[str]) -> dict[
         told["epochs"] = int(epochs)
     if "batchSize" in section:
         told["batch_size"] = int(section["batchSize"])
+    if section.get("enableAMP"):
+        told["precision"] = "float16"
     if section.get("earlyStopEpoch"):
         told["early_stop"] = int(section["earlyStopEpoch"])
     if section.get("loss", "CrossEntropyLoss") != "CrossEntropyLoss":

@@ -3,18 +3,18 @@
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from sparsemod.errors import InvalidInput
 from sparsemod.records import CurvePoint
 from sparsemod.seeds import derived_seed
+from sparsemod.sequences import Batch, call
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
+from sparsemod.training.arguments import check_arguments, check_identity, too_inaccurate
 from sparsemod.training.batch_loss import BatchLoss
 from sparsemod.training.checkpoint import (
     optimizer_state,
@@ -31,6 +31,8 @@ from sparsemod.training.losses import LOSSES
 from sparsemod.training.memory_format import runs_on, set_memory_format
 from sparsemod.training.metrics import METRICS
 from sparsemod.training.outcome import TrainingOutcome
+from sparsemod.training.parallel.group import Alone, scaled_loss
+from sparsemod.training.precision import MixedPrecision
 from sparsemod.training.pruner import Pruner
 from sparsemod.training.randomness import seeded
 from sparsemod.training.resident import Resident, batch_bounds
@@ -56,6 +58,7 @@ def train(
     on_checkpoint: Callable[[bytes], None] | None = None,
     start_epoch: int = 0,
     keep_epoch: int | None = None,
+    group: Alone | None = None,
 ) -> TrainingOutcome:
     """Train `module` in place for `epochs` epochs and load the weights of its best epoch.
 
@@ -64,9 +67,8 @@ def train(
     each finished epoch, and `on_checkpoint` the state after it. `should_stop` is called between epochs.
     `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
     uninterrupted training bit for bit. `task`: the fitted task, by default classification. A stopped training leaves the best weights so far in the module, or
-    the latest ones when none qualified (`best_epoch` is None). `teacher` is the network of `settings.teacher`.
-    `start_epoch`: epochs of the learning rate's schedule that are over; `epochs` more follow. `keep_epoch`: the epoch
-    (0: before the first) after which the outcome's `kept` holds a copy of the weights.
+    the latest ones when none qualified (`best_epoch` is None). `teacher` is the network of `settings.teacher`. `group`: the processes that train together, of which this is one; by default, `settings.processes` are started.
+    `start_epoch`: epochs of the learning rate's schedule that are over. `keep_epoch`: `kept` holds the weights after it (0: the first).
 
     All randomness (order, augmentation, dropout) follows from `seed` and the epoch. Torch's global
     generators are seeded during the call and restored after it, so equal arguments give equal weights on
@@ -79,8 +81,16 @@ def train(
 
     Raises InvalidInput (settings, data or checkpoint do not fit), BuildError (no parameters), UnknownName.
     """
+    if settings.processes > 1 and group is None:
+        from sparsemod.training.parallel.processes import train_in_processes
+
+        return train_in_processes(
+            train, module, data, settings, on_epoch, should_stop, on_checkpoint, device=torch.device(device),
+            epochs=epochs, seed=seed, pruner=pruner, teacher=teacher, task=task, resume=resume,
+            start_epoch=start_epoch, keep_epoch=keep_epoch,
+        )  # fmt: skip
     training = _Training(
-        module, data, settings, epochs, seed, torch.device(device), pruner, teacher, task, start_epoch
+        module, data, settings, epochs, seed, torch.device(device), pruner, teacher, task, start_epoch, group
     )
     training.keep_epoch = keep_epoch
     return training.run(on_epoch, should_stop, resume, on_checkpoint)
@@ -101,30 +111,18 @@ class _Training:
         teacher: nn.Module | None,
         task: Task[Any] | None,
         start_epoch: int = 0,
+        group: Alone | None = None,
     ) -> None:
-        if epochs < 1:
-            raise InvalidInput("epochs", epochs, "at least 1")
-        if not 0 <= seed < 2**63:
-            raise InvalidInput("seed", seed, "0 to 2**63 - 1")
-        if data.device != device:
-            raise InvalidInput("device", str(device), f"the device that holds the data: {data.device}")
-        if min(settings.batch_size, len(data.train)) < 2 and any(
-            isinstance(m, _BatchNorm) for m in module.modules()
-        ):
-            raise InvalidInput(
-                "training.batch_size", settings.batch_size, "at least 2 samples, for batch normalization"
-            )
+        check_arguments(module, data, settings, epochs, seed, device)
         self.data, self.settings, self.epochs, self.seed, self.device = data, settings, epochs, seed, device
         self.module = module.to(device)
-        if settings.drop_path and not hasattr(module, "set_drop_path"):
-            raise InvalidInput(
-                "training.drop_path", settings.drop_path, "0 for a network without paths to drop"
-            )
         self.rule = RULES.create(settings.rule)
+        self.precision = MixedPrecision(settings.precision, device)
+        self.group = group or Alone()
         if len(data.train.shape) == 3:
             set_memory_format(module, torch.channels_last)
             first = data.train.slice(0, settings.batch_size)[0]
-            if not runs_on(module, first, self._layers(), seed, device):
+            if not runs_on(module, first, self._fused(), seed, device):
                 # `x.view(len(x), -1)` after a convolution needs torch's default format: slower, but every
                 # module trains.
                 set_memory_format(module, torch.contiguous_format)
@@ -141,6 +139,8 @@ class _Training:
         self.rule.start(module, seed)
         if settings.gradient_clip is None:
             self.rule.update = self._update
+        if self.precision.mixed or self.group.size > 1:
+            self.rule.outputs, self.rule.scaled = self._outputs, self.precision.scaled
         samples = None if self.augment else self.data.train
         self.whole = BatchLoss(
             module, settings, self.batch_loss, self.rule, seed, teacher=teacher, samples=samples
@@ -149,6 +149,7 @@ class _Training:
         self.pruner = pruner
         if pruner is not None:
             pruner.start(TrainingContext(module, self.data.train, self.batch_loss, seed))
+        self.running = self.group.running(module)
         self.curve: list[CurvePoint] = []
         self.best: dict[str, Tensor] | None = None
         self.best_epoch: int | None = None
@@ -164,9 +165,15 @@ class _Training:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _layers(self) -> AbstractContextManager[None]:
-        """Return a context in which chains of layers run as one step, unless the rule must see each layer."""
-        return nullcontext() if self.rule.layer_by_layer else fused(self.module)
+    def _outputs(self, x: Batch) -> Tensor:
+        """Return the outputs of a batch in float32, computed in the training's precision."""
+        with self.precision.forward():
+            return call(self.running, x).float()
+
+    def _fused(self) -> AbstractContextManager[Any]:
+        """Return a context in which chains of layers run as one step, where nothing must see each layer."""
+        whole = self.rule.layer_by_layer or self.precision.mixed or self.group.size > 1
+        return ExitStack() if whole else fused(self.module)
 
     def run(
         self,
@@ -195,12 +202,14 @@ class _Training:
         self._keep(len(self.curve))
         stopped, diverged = False, None
         while not (stopped or self._complete() or self._patience_over() or self._hopeless()):
-            if should_stop is not None and should_stop():
+            wanted = should_stop is not None and should_stop()
+            if self.group.decided(wanted)[0]:
                 stopped = True
                 break
             epoch = len(self.curve) + 1
             with seeded(self.seed, epoch, self.device):
                 self._prune(epoch)
+                self.group.reseed(self.seed, epoch)
                 last_good = None if self.best is not None else snapshot(self.module)
                 point = self._epoch(epoch)
             if point is None:
@@ -234,13 +243,16 @@ class _Training:
             notes=tuple(
                 filter(
                     None,
-                    [*self.rule.notes(), optimizers.decay_note(self.module, self.settings), self._hopeless()],
+                    [
+                        *self.rule.notes(),
+                        optimizers.decay_note(self.module, self.settings),
+                        self._hopeless(),
+                    ],
                 )
             ),
         )
 
     def _keep(self, epoch: int) -> None:
-        """Copy the weights after epoch `epoch` if the caller asked for them."""
         if epoch == self.keep_epoch and self.kept is None:
             self.kept = snapshot(self.module)
 
@@ -253,26 +265,20 @@ class _Training:
 
     def _follow_layers(self) -> None:
         """Train the module's current parameters: a pruner may have replaced layers. Others keep their state."""
-        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        if {id(p) for p in self.whole.trained.parameters() if p.requires_grad} == known:
+        if optimizers.trains(self.optimizer, self.whole.trained):
             return
         self.rule.finish()
         if len(self.data.train.shape) == 3 and self.data.train.channels_last:
             set_memory_format(self.module, torch.channels_last)
-        before = self.optimizer
-        self.optimizer = optimizers.build(self.whole.trained, self.settings)
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter in before.state:
-                    self.optimizer.state[parameter] = before.state[parameter]
+        self.optimizer = optimizers.rebuilt(self.optimizer, self.whole.trained, self.settings)
         self.rule.start(self.module, self.seed)
+        self.running = self.group.running(self.module)
 
     def _epoch(self, epoch: int) -> CurvePoint | None:
         """Train one epoch and validate it; return None when it diverged."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, "data"))
         order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
         first_step = (epoch - 1) * len(self.bounds)
-        clip = self.settings.gradient_clip
         parameters = list(self.whole.trained.parameters())
         total = torch.zeros((), device=self.device)
 
@@ -280,30 +286,32 @@ class _Training:
         if self.settings.drop_path:
             set_drop_path: Any = self.module.set_drop_path
             set_drop_path(self.settings.drop_path * (epoch - 1) / self.epochs)
-        with self._layers():
+        with self._fused(), self.group.layers(self.module):
             for step, (start, stop) in enumerate(self.bounds, start=first_step):
                 indices = order[start:stop]
                 x, y = self.data.train.batch(indices)
                 x = augmentation.augmented(x, self.augment, generator, self.data.train.channels_last)
+                x, y, indices, factor = self.group.share(x, y, indices)
                 rate = self.rate.at(self.start_epoch * len(self.bounds) + step)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 self.optimizer.zero_grad(set_to_none=True)
                 loss = self.whole.of(x, indices)
+                if factor != 1.0:
+                    loss = scaled_loss(loss, factor)
                 if step == first_step:
                     self.rule.before_epoch(x, y, loss)
                 total += self.rule.gradients(x, y, loss) * (stop - start)
-                if clip is not None:
-                    nn.utils.clip_grad_norm_(parameters, clip)
-                self.optimizer.step()
+                self.precision.step(self.optimizer, parameters, self.settings.gradient_clip)
                 if self.pruner is not None:
                     self.pruner.after_step()
-        train_loss = float(total) / len(self.data.train)
+        train_loss = float(self.group.mean(total)) / len(self.data.train)
         if not math.isfinite(train_loss):
             return None
-        validation_loss, validation_error = evaluate(
-            self.module, self.data.validation, self.loss, self.metric, self.task
-        )
+        validated = (0.0, 0.0)
+        if self.group.rank == 0:
+            validated = evaluate(self.module, self.data.validation, self.loss, self.metric, self.task)
+        validation_loss, validation_error = self.group.decided(*validated)
         if not math.isfinite(validation_loss):
             return None
         return CurvePoint(
@@ -330,20 +338,15 @@ class _Training:
                 self.waited = 0  # a lower loss alone does not reset patience
             self.best_epoch, self.best = point.epoch, snapshot(self.module)
 
-    def _complete(self) -> bool:
-        return len(self.curve) >= self.epochs
-
     def _patience_over(self) -> bool:
         return self.settings.early_stop is not None and self.waited >= self.settings.early_stop
 
+    def _complete(self) -> bool:
+        return len(self.curve) >= self.epochs
+
     def _hopeless(self) -> str | None:
         """Return why the training ends for its accuracy, or None."""
-        for epoch, percent in self.settings.minimum_accuracy:
-            if len(self.curve) >= epoch:
-                accuracy = 100 * (1 - self.curve[epoch - 1].validation_error)
-                if accuracy < percent:
-                    return f"training ended: the accuracy after epoch {epoch} is {accuracy:.2f} %, the minimum {percent:g} %"
-        return None
+        return too_inaccurate(self.curve, self.settings.minimum_accuracy)
 
     def _identity(self) -> dict[str, Any]:
         """Return the values that must be equal for a checkpoint to be continued."""
@@ -369,19 +372,14 @@ class _Training:
             "optimizer": optimizer_state(self.optimizer),
             "rule": self.rule.state_dict(),
             "beside": self.whole.state_dict(),
+            "precision": self.precision.state_dict(),
             "pruner": {} if self.pruner is None else self.pruner.state_dict(),
         }
         return pack(state)
 
     def _restore(self, content: bytes) -> None:
         state = unpack(content)
-        for key, value in self._identity().items():
-            if state["identity"].get(key) != value:
-                raise InvalidInput(
-                    f"resume.{key}",
-                    state["identity"].get(key),
-                    f"a checkpoint of this training: {key} is {value}",
-                )
+        check_identity(state["identity"], self._identity())
         if self.pruner is not None:
             self.pruner.load_state_dict(state["pruner"])
             self._follow_layers()
@@ -389,9 +387,10 @@ class _Training:
         restore_optimizer(self.optimizer, state["optimizer"])
         self.rule.load_state_dict(state["rule"])
         self.whole.load_state_dict(state["beside"])
+        self.precision.load_state_dict(state.get("precision", {}))
         self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
         self.best_epoch, self.waited = state["best_epoch"], state["waited"]
-        best = {name: tensor.to(self.device) for name, tensor in state["best"].items()}
-        self.best = best or None
-        kept = {name: tensor.to(self.device) for name, tensor in state["kept"].items()}
-        self.kept = kept or None
+        self.best, self.kept = (
+            {name: tensor.to(self.device) for name, tensor in state[key].items()} or None
+            for key in ("best", "kept")
+        )

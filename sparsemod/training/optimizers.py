@@ -100,6 +100,24 @@ def build(module: "nn.Module", settings: TrainingSpec) -> "torch.optim.Optimizer
     return OPTIMIZERS.create(settings.optimizer).make(groups, settings.learning_rate)
 
 
+def trains(optimizer: "torch.optim.Optimizer", module: "nn.Module") -> bool:
+    """Return whether the optimizer has exactly the trainable parameters of `module`."""
+    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return {id(p) for p in module.parameters() if p.requires_grad} == known
+
+
+def rebuilt(
+    before: "torch.optim.Optimizer", module: "nn.Module", settings: TrainingSpec
+) -> "torch.optim.Optimizer":
+    """Return an optimizer for the module's current parameters; those that `before` had keep their state."""
+    made = build(module, settings)
+    for group in made.param_groups:
+        for parameter in group["params"]:
+            if parameter in before.state:
+                made.state[parameter] = before.state[parameter]
+    return made
+
+
 def decay_groups(module: "nn.Module", settings: TrainingSpec) -> "dict[float, list[nn.Parameter]]":
     """Return the trainable parameters by their weight decay.
 

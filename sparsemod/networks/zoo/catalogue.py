@@ -32,6 +32,7 @@ NETWORKS: tuple[Entry, ...] = (
     Entry(r"resnet-(18|34|50|101|152)", "resnet:imagenet_resnet", "resnet-50", "ResNet with ImageNet stem", "imagenet"),
     Entry(r"resnet-(\d+)(-bottleneck)?", "resnet:cifar_resnet", "resnet-20", "CIFAR ResNet: depth 6 n + 2"),
     Entry(r"vgg-(11|13|16|19)(-bn)?(-fc)?", "vgg:vgg", "vgg-16-bn", "VGG for CIFAR, one linear layer; -fc: three"),
+    Entry(r"densenet-(\d+)(?:-(\d+))?", "densenet:densenet", "densenet-22", "DenseNet with bottlenecks: depth 6 n + 4, growth; 12"),
     Entry(r"lenet-300-100", "plans:lenet_300_100", "lenet-300-100", "LeNet-300-100: linear layers", "mnist"),
     Entry(r"conv-(2|4|6)", "plans:conv_n", "conv-2", "Conv-2, -4, -6 of the lottery ticket experiments"),
     Entry(r"tiny", "plans:tiny", "tiny", "three convolutions of 8 filters, linear 300 and 100"),

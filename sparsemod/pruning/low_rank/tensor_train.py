@@ -7,8 +7,6 @@ from sparsemod.pruning.base import METHODS
 from sparsemod.pruning.low_rank.method import LowRankConfig, LowRankMethod
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sparsemod.pruning.low_rank.allocation import Option
     from sparsemod.pruning.low_rank.layers import Factor, Recipe, Source
 
@@ -45,8 +43,10 @@ class TensorTrain(LowRankMethod[TensorTrainConfig]):
         for place in range(1, steps):
             share = place / steps
             a, b, c = (max(1, round(share * top)) for top in tops)
-            # a train's rank is at most the product of its neighbour's rank and the axis between
+            # A train's rank is at most the product of its neighbour's rank and the axis between: more would only add
+            # weights that are zero and get no gradient.
             b = min(b, a * rows, c * columns)
+            a, c = min(a, b * rows), min(c, b * columns)
             cost = inputs * a + a * rows * b + b * columns * c + c * outputs
             found.append(Option(cost, 1 - share, {"ranks": [a, b, c]}))
         return found
@@ -65,24 +65,11 @@ class TensorTrain(LowRankMethod[TensorTrainConfig]):
         a, b, c = recipe["ranks"]
         tensor = source.weight.permute(1, 2, 3, 0)
         first, rest = truncated(tensor.reshape(inputs, -1), a)
-        first, rest = _wide(first, rest, a)
         second, rest = truncated(rest.reshape(a * rows, -1), b)
-        second, rest = _wide(second, rest, b)
         third, last = truncated(rest.reshape(b * columns, outputs), c)
-        third, last = _wide(third, last, c)
         return [
             Factor(first.T[:, :, None, None]),
             Factor(second.reshape(a, rows, b).permute(2, 0, 1)[:, :, :, None]),
             Factor(torch.movedim(third.reshape(b, columns, c), 2, 0)[:, :, None, :]),
             Factor(last.T[:, :, None, None]),
         ]
-
-
-def _wide(left: "Tensor", right: "Tensor", rank: int) -> "tuple[Tensor, Tensor]":
-    """Return both factors with zeros up to a rank that the matrix does not have."""
-    from torch.nn import functional
-
-    missing = rank - left.shape[1]
-    if missing <= 0:
-        return left, right
-    return functional.pad(left, (0, missing)), functional.pad(right, (0, 0, 0, missing))

@@ -38,6 +38,9 @@ class Tucker(LowRankMethod[TuckerConfig]):
         for place in range(1, 4 * max(outputs, inputs)):
             share = place / (4 * max(outputs, inputs))
             out, into = max(1, round(share * outputs)), max(1, round(share * inputs))
+            # More ranks than this would only add weights that are zero and get no gradient.
+            into = min(into, out * rows * columns)
+            out = min(out, into * rows * columns)
             cost = inputs * into + into * out * rows * columns + out * outputs
             found.append(Option(cost, 1 - share, {"out": out, "in": into}))
         return found
@@ -62,6 +65,5 @@ def _basis(tensor: "Tensor", axis: int, rank: int) -> "Tensor":
     import torch
 
     matrix = tensor.movedim(axis, 0).reshape(tensor.shape[axis], -1)
-    u = torch.linalg.svd(matrix, full_matrices=False)[0][:, :rank]
-    missing = rank - u.shape[1]
-    return u if missing <= 0 else torch.cat([u, u.new_zeros(len(u), missing)], 1)
+    basis: Tensor = torch.linalg.svd(matrix, full_matrices=False)[0][:, :rank]
+    return basis

@@ -29,6 +29,14 @@ class TrainingRule(Plugin[C]):
     A rule may call it after each layer; the training updates what is left.
     """
 
+    outputs: "Callable[[Batch], Tensor] | None" = None
+    """Where the training sets it: returns the outputs of a batch, in place of the module. Only for rules that use
+    `gradients` of this class.
+    """
+
+    scaled: "Callable[[Tensor], Tensor] | None" = None
+    """Where the training sets it: returns the value to differentiate for a loss."""
+
     def start(self, module: "nn.Module", seed: int) -> None:
         """Start on `module`, in training mode, on its device; draw random values from `seed`."""
         self.module = module
@@ -41,8 +49,8 @@ class TrainingRule(Plugin[C]):
         """
         from sparsemod.sequences import call
 
-        value = loss(call(self.module, x), y)
-        value.backward()
+        value = loss(call(self.module, x) if self.outputs is None else self.outputs(x), y)
+        (value if self.scaled is None else self.scaled(value)).backward()
         return value.detach()
 
     def feedback_bytes(self) -> int:

@@ -1,0 +1,1 @@
+"""One training in several processes, each with a part of every batch."""

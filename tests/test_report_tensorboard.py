@@ -1,0 +1,59 @@
+"""Event files for TensorBoard: the curves and results that a study wrote, read back by TensorBoard itself."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cli_local import cli
+from test_studies_shared import STUDY
+
+from service.cli import main
+from sparsemod.pipeline.local_run import LocalFolder
+
+
+def events(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return found
+
+
+@pytest.mark.long
+def test_a_study_writes_curves_and_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "small.yaml", tmp_path / "out"
+    file.write_text(STUDY)
+    printed = cli(capsys, "study", str(file), "--out", str(out), "--tensorboard")
+    assert f"tensorboard --logdir {out / 'tensorboard'}" in printed
+    trials = LocalFolder(out).trials
+    names = sorted(path.name for path in (out / "tensorboard").iterdir())
+    expected = [
+        f"{t.index:04d}-{t.candidate.parameters['pruning_method']}-{t.candidate.parameters['sparsity']}"
+        for t in trials
+    ]
+    assert names == expected and len(names) == 3
+    for name, trial in zip(names, trials, strict=True):
+        read = events(out / "tensorboard" / name)
+        for curve in ("train_loss", "validation_loss", "validation_error", "learning_rate", "sparsity"):
+            points = [(event.step, event.value) for event in read.Scalars(curve)]
+            assert points == [
+                (point.epoch, pytest.approx(getattr(point, curve), rel=1e-6)) for point in trial.result.curve
+            ]
+        for metric, value in trial.record.values().items():
+            assert read.Scalars(f"result/{metric}")[-1].value == pytest.approx(value, rel=1e-6)
+
+
+def test_without_the_package_the_extra_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "tensorboard" else find(name, *rest)
+    )
+    file = tmp_path / "small.yaml"
+    file.write_text(STUDY)
+    with pytest.raises(SystemExit):
+        main(["study", str(file), "--out", str(tmp_path / "out"), "--tensorboard"])
+    assert "pip install 'sparsemod[tensorboard]'" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "trials.jsonl").exists()
