@@ -80,7 +80,7 @@ class SwitchStem(Morphism):
         """See Morphism."""
         if "stem" in parameters:
             on = not parameters["stem"]
-            wanted = {"stem": on, "stem_filters": 8, "stem_kernel": 3, "stem_down": "none"}
+            wanted: Values = {"stem": on, "stem_filters": 8, "stem_kernel": 3, "stem_down": "none"}
             yield space.complete({**parameters, **wanted}), "on" if on else "off"
 
 
