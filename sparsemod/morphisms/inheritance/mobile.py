@@ -70,7 +70,7 @@ def _inherit(
     preserved, changes = inherit_dense(
         [read(parent_state, f"head.{name}.weight", "head.none") for name in _dense(parent)],
         [DenseLayer(f"head.{name}.weight", "head.none") for name in _dense(child)],
-        Vector(signal, *(planned.size if planned.head == "flatten" else None for planned in (parent, child))),
+        Vector(signal, _area(parent), _area(child)),
         state,
     )
     return Inheritance(state, exact and preserved, (*notes, *changes))
@@ -100,3 +100,8 @@ def _pairs(parent: MobilePlan, child: MobilePlan, widths: list[int]) -> Pairs:
 
 def _dense(planned: MobilePlan) -> list[str]:
     return [f"d{i}" for i in range(1, len(planned.dense) + 1)] + ["classifier"]
+
+
+def _area(planned: MobilePlan) -> tuple[int, int] | None:
+    """Return height and width of the flattened feature map; None after a global average."""
+    return planned.size if planned.head == "flatten" else None
