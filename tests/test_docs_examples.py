@@ -11,6 +11,8 @@ from support_docs import EXAMPLES, ROOT
 
 from sparsemod.data import load as load_data
 from sparsemod.pipeline.dry_run import check
+from sparsemod.pipeline.local_run import LocalRun
+from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.files import load
 
@@ -35,6 +37,24 @@ def test_the_examples_on_made_signals(name: str) -> None:
     spec = load(EXAMPLES / name / f"{name}.yaml")
     options = {**spec.dataset.options, "per_class": 8}
     dry_run(spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"options": options})}))
+
+
+def test_the_example_of_mobile_blocks_on_digits(tmp_path: Path) -> None:
+    spec = load(EXAMPLES / "mobile_digits" / "mobile_digits.yaml")
+    plain = spec.to_dict()
+    plain["dataset"]["limit"] = 200
+    plain["source"]["rounds"] = {
+        "r1": {"trials": 2, "epochs": 1},
+        "r2": {"trials": 1, "epochs": 1},
+        "r3": {"trials": 2, "epochs": 1},
+    }
+    # One epoch keeps no limit of the error.
+    plain |= {"budgets": ["model_size <= 2 KB"], "reference_point": {"error": "100 %"}}
+    outcome = LocalRun(ExperimentSpec.parse(plain), tmp_path / "run").run()
+    done = [row for row in outcome.rows if row.state is TrialState.COMPLETED]
+    assert [row.candidate.round for row in done] == ["r1", "r1", "r2", "r3", "r3"]
+    assert all(row.values()["model_size"] <= 2048 for row in done)
+    assert any(row.candidate.operators for row in done if row.candidate.round == "r3")
 
 
 def test_the_example_on_mnist() -> None:

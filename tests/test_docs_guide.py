@@ -105,6 +105,7 @@ def fill_in_sequences(page: Any) -> None:
         "cnn: not for waves",
         "fcn: not for classification",
         "folded: not for waves",
+        "mobile: not for waves",
         "strided: not for waves",
         "zoo: not for waves",
     ]

@@ -27,7 +27,7 @@ from sparsemod.errors import BuildError
 from sparsemod.morphisms import Inheritance, inherit, morphs
 from sparsemod.morphisms.inheritance.align import align
 from sparsemod.morphisms.inheritance.convolution import Taps, factorize, resize_kernel
-from sparsemod.morphisms.operators import CNN, CNN1D, CNN_RNN, MLP, RNN
+from sparsemod.morphisms.operators import CNN, CNN1D, CNN_RNN, MLP, MOBILE, RNN
 from sparsemod.networks import create_family
 from sparsemod.records import DataInfo, Value
 
@@ -38,6 +38,8 @@ KINDS: list[tuple[str, dict[str, Value], DataInfo]] = [
     ("cnn", {"max_filters": 9, "max_dense_width": 50, "batch_norm": False}, COLOURS),
     ("cnn1d", {"max_filters": 12, "max_dense_width": 50}, SIGNAL),
     ("cnn1d", {"max_filters": 9, "max_dense_width": 50, "batch_norm": False, "causal": True}, SERIES),
+    ("mobile", {"max_filters": 8, "max_dense_width": 50}, DIGITS),
+    ("mobile", {"max_filters": 6, "max_dense_width": 50, "batch_norm": False}, COLOURS),
     ("mlp", {"max_width": 40}, TABLE),
     ("mlp", {"max_width": 40, "batch_norm": True}, DIGITS),
     ("rnn", {"max_layers": 3, "min_units": 2, "max_units": 20}, SERIES),
@@ -45,7 +47,7 @@ KINDS: list[tuple[str, dict[str, Value], DataInfo]] = [
     ("cnn_rnn", {"max_filters": 9, "min_units": 2, "max_units": 12, "batch_norm": False}, SERIES),
 ]
 
-OPERATORS = {"cnn": CNN, "cnn1d": CNN1D, "mlp": MLP, "rnn": RNN, "cnn_rnn": CNN_RNN}
+OPERATORS = {"cnn": CNN, "cnn1d": CNN1D, "mlp": MLP, "mobile": MOBILE, "rnn": RNN, "cnn_rnn": CNN_RNN}
 
 SMALL: dict[str, Value] = {
     "blocks": 1, "b1_layers": 2, "b1_l1_type": "conv", "b1_l1_filters": 4, "b1_l1_kernel": 3,

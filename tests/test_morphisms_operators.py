@@ -14,7 +14,7 @@ from support_morphisms import DIGITS, SERIES, TABLE
 from sparsemod.errors import InvalidCandidate, InvalidInput
 from sparsemod.morphisms import MORPHISMS, Inheritance, Morphism, MorphismSet, inherit, morphs
 from sparsemod.morphisms.genes import CnnGenes
-from sparsemod.morphisms.operators import CNN, CNN1D, CNN_RNN, MLP, RNN
+from sparsemod.morphisms.operators import CNN, CNN1D, CNN_RNN, MLP, MOBILE, RNN
 from sparsemod.morphisms.steps import change
 from sparsemod.networks import create_family
 from sparsemod.records import DataInfo
@@ -26,15 +26,17 @@ WINDOWS: dict[str, Parameter] = {"max_len": Integer("max_len", 5, 9)}
 SPACES = {
     "cnn": create_family("cnn").space(DIGITS),
     "cnn1d": create_family("cnn1d").space(SERIES).override(WINDOWS),
+    "mobile": create_family("mobile").space(DIGITS),
     "mlp": create_family("mlp").space(TABLE).override(WINDOWS),
     "rnn": create_family("rnn").space(SERIES).override(WINDOWS),
     "cnn_rnn": create_family("cnn_rnn").space(SERIES).override(WINDOWS),
 }
-OPERATORS = {"cnn": CNN, "cnn1d": CNN1D, "mlp": MLP, "rnn": RNN, "cnn_rnn": CNN_RNN}
+OPERATORS = {"cnn": CNN, "cnn1d": CNN1D, "mlp": MLP, "mobile": MOBILE, "rnn": RNN, "cnn_rnn": CNN_RNN}
 FIRST = {
     "cnn": "b1_l1_filters",
     "cnn1d": "b1_l1_filters",
     "mlp": "l1_width",
+    "mobile": "b1_filters",
     "rnn": "units",
     "cnn_rnn": "c1_filters",
 }
@@ -100,7 +102,11 @@ def test_closed_distinct_and_without_aliases(data: st.DataObject, seed: int, fam
     data=st.data(),
     seed=st.integers(0, 2**31),
     case=st.sampled_from(
-        [(family, operator) for family in ("cnn", "cnn1d", "cnn_rnn") for operator in OPERATORS[family]]
+        [
+            (family, operator)
+            for family in ("cnn", "cnn1d", "cnn_rnn", "mobile")
+            for operator in OPERATORS[family]
+        ]
     ),
 )
 def test_each_operator_is_closed(data: st.DataObject, seed: int, case: tuple[str, Any]) -> None:

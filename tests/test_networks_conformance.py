@@ -50,7 +50,7 @@ def test_conformance(name: str, data: DataInfo) -> None:
         assert graph.shapes[graph.output] == (data.classes,)
         kinds = {operator.kind for operator in deployed(graph).operators}
         images = {"add", "conv", "linear", "relu", "max_pool", "global_avg_pool", "flatten"}
-        assert kinds <= images | {"gru", "lstm", "concat", "transpose", "mean_steps"}
+        assert kinds <= images | {"gru", "lstm", "concat", "transpose", "mean_steps", "multiply", "table"}
         for morph in morphs(family, space, parameters, np.random.default_rng(seed), 2):
             try:
                 child = built(family, morph.parameters, data, seed)

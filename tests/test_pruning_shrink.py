@@ -157,3 +157,38 @@ def test_a_module_with_every_filter_zero_keeps_one_of_each_layer():
             parameter.zero_()
     small = shrink(module, Plain.shape)
     assert small[0].out_channels == small[4].out_channels == 1 and small[9].out_features == 4
+
+
+class Numbers(nn.Module):
+    """A convolution whose output meets numbers of the code: scale and shift after a function, and perhaps a product."""
+
+    shape = (1, 8, 8)
+
+    def __init__(self, function, product=False):
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(1, 6, 3), nn.Conv2d(6, 4, 3), nn.Linear(4, 3)
+        self.function, self.product = function, product
+
+    def forward(self, x):
+        x = self.first(x)
+        y = self.function(x.mean((2, 3), keepdim=True) if self.product else x)
+        return self.head(self.second(x * y if self.product else y).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("function", "product", "left", "why"),
+    [
+        (lambda x: 2 * x, False, 3, None),
+        (lambda x: 2 * torch.tanh(x), False, 3, None),
+        (lambda x: 2 * torch.relu(x) + 1, False, 6, "a number is added to it"),
+        (lambda x: torch.tanh(x) + 1, False, 6, "a number is added to it"),
+        (lambda x: 2 * torch.sigmoid(x), False, 6, "its function of zero is not zero"),
+        (lambda x: 2 * torch.sigmoid(x), True, 3, None),
+        (lambda x: torch.clamp(x + 1, 0, 2), True, 3, None),
+    ],
+)
+def test_numbers_of_the_code_hold_for_any_channels_whose_zeros_stay_zeros(function, product, left, why):
+    module = Numbers(function, product).eval()
+    assert channels_of(capture(module, module.shape)).frozen.get("first") == why
+    small = shrink(pruned(module, module.shape, 0.5), module.shape)
+    assert small.first.out_channels == left

@@ -48,6 +48,12 @@ def _mlp(*arguments: object) -> Inheritance:
     return inherit_mlp(*arguments)  # type: ignore[arg-type]
 
 
+def _mobile(*arguments: object) -> Inheritance:
+    from sparsemod.morphisms.inheritance.mobile import inherit_mobile
+
+    return inherit_mobile(*arguments)  # type: ignore[arg-type]
+
+
 def _recurrent(*arguments: object) -> Inheritance:
     from sparsemod.morphisms.inheritance.recurrent import inherit_recurrent
 
@@ -64,6 +70,7 @@ MORPHISMS: Registry[MorphismSet] = Registry("morphism set", "sparsemod.morphisms
 MORPHISMS.add("cnn", MorphismSet(operators.CNN, _cnn))
 MORPHISMS.add("cnn1d", MorphismSet(operators.CNN1D, _cnn))
 MORPHISMS.add("mlp", MorphismSet(operators.MLP, _mlp))
+MORPHISMS.add("mobile", MorphismSet(operators.MOBILE, _mobile))
 MORPHISMS.add("rnn", MorphismSet(operators.RNN, _recurrent))
 MORPHISMS.add("cnn_rnn", MorphismSet(operators.CNN_RNN, _recurrent))
 GENERIC = MorphismSet(operators.ANY, _any)

@@ -43,7 +43,7 @@ def build(plan: CnnPlan, data: DataInfo, batch_norm: bool, causal: bool) -> Sequ
     parts: OrderedDict[str, nn.Module] = OrderedDict() if averages else OrderedDict(flatten=nn.Flatten())
     module = SequenceCnn(
         convolutions(plan, SEQUENCES, batch_norm, causal),
-        dense_head(plan, data.classes, parts),
+        dense_head(plan.features, plan.dense, plan.dropout, data.classes, parts),
         channels_first=data.axes.channel == 0,
         averages=averages,
         uses_lengths=averages and data.sequences,

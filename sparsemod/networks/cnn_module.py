@@ -1,6 +1,7 @@
 """The torch modules of the families `cnn` and `cnn1d`: nested Sequentials, named like the parameters."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -41,7 +42,8 @@ def build(plan: CnnPlan, data: DataInfo, batch_norm: bool) -> nn.Sequential:
     parts["flatten"] = nn.Flatten()
     module = nn.Sequential(
         OrderedDict(
-            features=convolutions(plan, IMAGES, batch_norm), head=dense_head(plan, data.classes, parts)
+            features=convolutions(plan, IMAGES, batch_norm),
+            head=dense_head(plan.features, plan.dense, plan.dropout, data.classes, parts),
         )
     )
     initialize(module)
@@ -64,16 +66,17 @@ def convolutions(plan: CnnPlan, kinds: Layers, batch_norm: bool, causal: bool = 
     return nn.Sequential(features)
 
 
-def dense_head(plan: CnnPlan, classes: int, parts: OrderedDict[str, nn.Module]) -> nn.Sequential:
-    """Build `parts`, the hidden dense layers d1, d2, ... and the classifier."""
+def dense_head(
+    width: int, dense: Sequence[int], dropout: float, classes: int, parts: OrderedDict[str, nn.Module]
+) -> nn.Sequential:
+    """Build `parts`, hidden layers d1, d2, ... of the widths `dense`, and the classifier. `width`: numbers that enter."""
     head = OrderedDict(parts)
-    width = plan.features
-    for number, units in enumerate(plan.dense, 1):
-        head[f"drop{number}"] = nn.Dropout(plan.dropout)
+    for number, units in enumerate(dense, 1):
+        head[f"drop{number}"] = nn.Dropout(dropout)
         head[f"d{number}"] = nn.Linear(width, units)
         head[f"relu{number}"] = nn.ReLU()
         width = units
-    head["drop"] = nn.Dropout(plan.dropout)
+    head["drop"] = nn.Dropout(dropout)
     head["classifier"] = nn.Linear(width, classes)
     return nn.Sequential(head)
 

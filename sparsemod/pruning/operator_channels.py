@@ -16,13 +16,24 @@ def _passed_on(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> 
 
 @CHANNELS.register("table")
 def _table(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
-    """Freeze channels whose zeros become other values, unless all readers multiply them by the same channels, which are zeros."""
-    readers = labeller.graph.users()[operator.output]
-    absorbed = bool(readers) and all(reader.traits.absorbs_zero for reader in readers)
+    """Freeze channels whose zeros become other values, unless only products with the same channels, which are zeros, read them."""
     at_zero = float(evaluate(operator.attributes["function"], torch.zeros(1))[0])
-    if at_zero != 0 and not absorbed:
+    if at_zero != 0 and not _absorbed(labeller, operator.output):
         labeller.frozen.append((inputs[0], "its function of zero is not zero"))
     return inputs[0]
+
+
+def _absorbed(labeller: Labeller, tensor: str) -> bool:
+    """Return whether every value of a tensor, perhaps after functions of one value, becomes a factor of a product."""
+    readers = labeller.graph.users()[tensor]
+    return bool(readers) and all(
+        reader.traits.absorbs_zero or (_of_one_value(reader) and _absorbed(labeller, reader.output))
+        for reader in readers
+    )
+
+
+def _of_one_value(operator: Operator) -> bool:
+    return operator.kind == "table" or operator.attributes.get("uniform") is not None
 
 
 @CHANNELS.register("softmax")
@@ -33,9 +44,14 @@ def _softmax(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> La
 
 @CHANNELS.rules("prelu", "affine")
 def _per_channel(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
-    for key in operator.keys:
-        labeller.row(key, inputs[0])
-        labeller.freeze_computed(key, inputs[0])
+    """Constants of each channel go with their channel. Numbers in the code hold for any channels, if zeros stay zeros."""
+    uniform = operator.attributes.get("uniform")
+    if uniform is None:
+        for key in operator.keys:
+            labeller.row(key, inputs[0])
+            labeller.freeze_computed(key, inputs[0])
+    elif uniform[1] != 0 and not _absorbed(labeller, operator.output):
+        labeller.frozen.append((inputs[0], "a number is added to it"))
     return inputs[0]
 
 

@@ -56,7 +56,7 @@ def carry(
     notes = width_notes(layer.outputs, source, exact)
     if signal.merged:
         # Measured on digits: the product of both kernels is no better after one epoch and worse after three.
-        _keep_norm(state, norm, rows, source[rows], layer)
+        keep_norm(state, norm, rows, source[rows], layer)
         return (
             after(layer, source),
             False,
@@ -84,13 +84,13 @@ def carry(
         put(state[name], rows, weight[source[rows]])
     elif layer.depthwise is not None and selection is not None:
         old = torch.nonzero(selection >= 0).flatten()
-        _set(state[f"{prefix}.depthwise.weight"], old, resized(layer.depthwise)[selection[old]])
+        set_rows(state[f"{prefix}.depthwise.weight"], old, resized(layer.depthwise)[selection[old]])
         put(state[name], rows, signal.through(layer.weight * gain)[source[rows]])
     else:
         weight = signal.through(resized(dense * gain))[source[rows]]
         depthwise, pointwise, left = factorize(weight)
         old = signal.live()
-        _set(state[f"{prefix}.depthwise.weight"], old, depthwise[old])
+        set_rows(state[f"{prefix}.depthwise.weight"], old, depthwise[old])
         put(state[name], rows, pointwise)
         exact &= left < 1e-5
         notes.append(
@@ -119,11 +119,11 @@ def insert(state: State, prefix: str, signal: Signal, now: Taps) -> tuple[Signal
     sign = torch.tensor(signs).repeat_interleave(len(passed))
     pixel = dirac(now, flat)
     if separable:
-        _set(state[f"{prefix}.depthwise.weight"], passed, pixel.expand(len(passed), -1, -1, -1))
+        set_rows(state[f"{prefix}.depthwise.weight"], passed, pixel.expand(len(passed), -1, -1, -1))
         pixel = torch.ones(1, 1, 1)
     taps = torch.zeros(len(rows), state[name].shape[1], *pixel.shape[1:])
     taps[torch.arange(len(rows)), columns] = sign[:, None, None] * pixel
-    _set(state[name], rows, taps)
+    set_rows(state[name], rows, taps)
     mean, variance = signal.mean[columns] * sign, signal.variance[columns]
     write_identity(state, name, norm, rows, mean, variance)
     mix = torch.zeros(signal.parents, filters)
@@ -138,7 +138,7 @@ def insert(state: State, prefix: str, signal: Signal, now: Taps) -> tuple[Signal
     return Signal(mix, offset, means, variances, True, signal.merged), exact, [note]
 
 
-def _keep_norm(state: State, norm: str, rows: Tensor, source: Tensor, layer: Affine) -> None:
+def keep_norm(state: State, norm: str, rows: Tensor, source: Tensor, layer: Affine) -> None:
     """Copy scale and shift of a batch norm, not its statistics.
 
     The next layer then sees outputs of the usual scale.
@@ -148,7 +148,7 @@ def _keep_norm(state: State, norm: str, rows: Tensor, source: Tensor, layer: Aff
         state[f"{norm}.bias"][rows] = layer.norm.beta[source]
 
 
-def _set(target: Tensor, rows: Tensor, weight: Tensor) -> None:
+def set_rows(target: Tensor, rows: Tensor, weight: Tensor) -> None:
     """Copy kernels (rows, inputs, height, width) to rows of a weight over images or over time."""
     target[rows] = weight.reshape(len(rows), *target.shape[1:])
 

@@ -200,6 +200,11 @@ def _signed(
     units = int(state[layer.weight].shape[0])
     weight = signal.through(following.weight).flatten(1)
     half = min(units // 2, following.outputs)
+    if not half:  # one unit has no room for two signs: it starts anew, and the next layer returns its bias
+        bias = following.bias + signal.lacking(following.weight)
+        changed = Affine(torch.zeros(following.outputs, 1, 1, 1), bias, following.norm)
+        fresh = Signal(torch.zeros(1, 1), torch.zeros(1), torch.full((1,), 0.4), torch.full((1,), 0.34), True)
+        return fresh, changed, False
     if half == following.outputs:
         left, inner = torch.eye(half), weight
     else:

@@ -12,6 +12,26 @@ from sparsemod.morphisms.operators.change_value import ChangeDropout, ChangeSett
 from sparsemod.morphisms.operators.change_window import ChangeWindow
 from sparsemod.morphisms.operators.dense_names import CNN_DENSE, MLP_DENSE
 from sparsemod.morphisms.operators.grow_kernel import GrowKernel
+from sparsemod.morphisms.operators.mobile_blocks import (
+    AddMobileBlock,
+    NarrowBlocks,
+    RemoveMobileBlock,
+    SwitchStem,
+    WidenBlocks,
+)
+from sparsemod.morphisms.operators.mobile_parts import (
+    AddBranch,
+    AddSqueeze,
+    ChangeBlockType,
+    ChangeDown,
+    ChangeJoin,
+    LowerExpansion,
+    NarrowSqueeze,
+    RaiseExpansion,
+    RemoveBranch,
+    RemoveSqueeze,
+    WidenSqueeze,
+)
 from sparsemod.morphisms.operators.narrow import Narrow
 from sparsemod.morphisms.operators.own_operation import OwnOperation
 from sparsemod.morphisms.operators.recurrent import (
@@ -50,6 +70,36 @@ CNN: tuple[Morphism, ...] = (
 )
 
 CNN1D: tuple[Morphism, ...] = (*CNN, ChangeDilation(), ChangeWindow())
+
+_KERNELS = r"(stem|b\d+|b\d+_p\d+)_kernel"
+
+MOBILE: tuple[Morphism, ...] = (
+    AddMobileBlock(),
+    RemoveMobileBlock(),
+    SwitchStem(),
+    WidenBlocks(),
+    NarrowBlocks(),
+    GrowKernel(_KERNELS),
+    ShrinkKernel(_KERNELS),
+    RaiseExpansion(r"(b\d+)_expansion"),
+    LowerExpansion(r"(b\d+)_expansion"),
+    AddSqueeze(),
+    RemoveSqueeze(),
+    WidenSqueeze(r"(b\d+)_ratio"),
+    NarrowSqueeze(r"(b\d+)_ratio"),
+    AddBranch(),
+    RemoveBranch(),
+    ChangeJoin(),
+    ChangeDown(),
+    ChangeBlockType(),
+    AddDense(CNN_DENSE),
+    RemoveDense(CNN_DENSE),
+    Widen(r"(d\d+)_width"),
+    Narrow(r"(d\d+)_width"),
+    ChangeHead(),
+    ChangeDropout(),
+    ChangeSetting(r"stem(_.*)?|blocks|b\d+_.*|head|dense|d\d+_width|dropout"),
+)
 
 MLP: tuple[Morphism, ...] = (
     AddDense(MLP_DENSE),
@@ -95,4 +145,4 @@ CNN_RNN: tuple[Morphism, ...] = (
 
 ANY: tuple[Morphism, ...] = (ChangeValue(),)
 
-__all__ = ["ANY", "CNN", "CNN1D", "CNN_RNN", "MLP", "RNN", "OwnOperation"]
+__all__ = ["ANY", "CNN", "CNN1D", "CNN_RNN", "MLP", "MOBILE", "RNN", "OwnOperation"]
