@@ -94,6 +94,30 @@ def test_each_change_is_queued_once(store: Store, database: str, clock: Clock) -
         store.webhook(some)  # it was for that experiment only
 
 
+@pytest.mark.parametrize("new", [False, True])
+def test_two_servers_that_read_the_same_events_queue_them_once(
+    store: Store, database: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, new: bool
+) -> None:
+    """`new`: the experiment was created after the registration, so it has no cursor yet."""
+    made = store.create_experiment(spec()).id
+    hook = store.add_webhook(URL, [WebhookEvent.TRIAL_COMPLETED]).id
+    if new:
+        made = store.create_experiment(spec()).id
+    trial(store, made, 0, completed())
+    second = Store.open(database, clock=clock)
+    write, found = store._write, []
+
+    def late() -> Any:
+        if not found:  # the other one is faster, after this one has read
+            found.append(second.queue_deliveries())
+        return write()
+
+    monkeypatch.setattr(store, "_write", late)
+    assert store.queue_deliveries() == 0 and found == [1]
+    second.close()
+    assert [body["trial"] for body in bodies(store, hook)] == [0]
+
+
 def test_a_full_queue_leaves_the_events_in_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook_store, "MOST_WAITING", 2)
     monkeypatch.setattr(webhook_store, "_EVENTS_READ", 3)

@@ -196,11 +196,11 @@ class Webhooks(Fronts):
         with self._write() as connection:
             if cursor is None:
                 add = self._insert(webhook_cursors).values(values).on_conflict_do_nothing()
-                moved = connection.execute(add)
+                moved = connection.execute(add.returning(webhook_cursors.c.counter)).scalar() is not None
             else:
                 move = sa.update(webhook_cursors).where(*key, webhook_cursors.c.counter == seen)
-                moved = connection.execute(move.values(counter=reached, front=front))
-            if not moved.rowcount:
+                moved = bool(connection.execute(move.values(counter=reached, front=front)).rowcount)
+            if not moved:
                 return 0
             if made:
                 new = {
