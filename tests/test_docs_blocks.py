@@ -31,7 +31,8 @@ def test_entry_points_of_a_users_package(tmp_path: Path) -> None:
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
     lines = [f"[{group}]\n{name} = {place}\n" for group, own in groups.items() for name, place in own.items()]
     (folder / "entry_points.txt").write_text("".join(lines))
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{EXAMPLES}"}
+    places = (tmp_path, EXAMPLES, EXAMPLES / "own_network")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
     for command, group in (("families", "sparsemod.families"), ("datasets", "sparsemod.datasets")):
         done = subprocess.run(
             [sys.executable, "-m", "service.cli", command],
