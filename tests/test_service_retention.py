@@ -17,7 +17,7 @@ from service.schemas.trials import Event, ExperimentState, LogLine
 from service.settings import Settings
 from service.store import Store
 from service.store.engine import moment
-from service.store.retention import DAY_SECONDS, Expired, Policy, total
+from service.store.retention_policy import DAY_SECONDS, Expired, Policy, total
 from sparsemod.errors import NotFound
 from sparsemod.records import Artifact, Candidate
 

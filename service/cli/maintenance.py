@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from service.files.artifacts import ArtifactFiles
     from service.settings import Settings
     from service.store import Store
-    from service.store.retention import Expired
+    from service.store.retention_policy import Expired
 
 
 def backup(
@@ -65,7 +65,7 @@ def doctor(
 ) -> None:
     """Compare the database with the folder of artifacts; exit code 1 when they do not agree."""
     from service.files import doctor as examination
-    from service.store.retention import Policy, total
+    from service.store.retention_policy import Policy, total
 
     store, files, config = _opened(data_dir, database)
     try:
@@ -125,7 +125,7 @@ def vacuum(
     protects an experiment or a trial.
     """
     from service.files.doctor import vacuum as shrink
-    from service.store.retention import Policy, total
+    from service.store.retention_policy import Policy, total
 
     store, files, config = _opened(data_dir, database)
     given = {"artifacts": artifact_days, "events": event_days, "logs": log_days, "audit": audit_days}

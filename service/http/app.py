@@ -62,7 +62,7 @@ from service.jobs.webhooks import WebhookJobs
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
-from service.store.retention import Policy
+from service.store.retention_policy import Policy
 from sparsemod.errors import InvalidInput, SparsemodError, shorten
 from sparsemod.version import __version__
 

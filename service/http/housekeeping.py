@@ -9,7 +9,7 @@ import structlog
 from service.files.artifacts import ArtifactFiles
 from service.store import Store
 from service.store.files import STRAY_SECONDS
-from service.store.retention import NOTHING, Expired, Policy, total
+from service.store.retention_policy import NOTHING, Expired, Policy, total
 from sparsemod.errors import SparsemodError
 
 log = structlog.get_logger("server")

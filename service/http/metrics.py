@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from service.store import Store
 from service.store.figures import Figures
-from service.store.retention import Expired
+from service.store.retention_policy import Expired
 from sparsemod.version import __version__
 
 FRESH_SECONDS = 5.0

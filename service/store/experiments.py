@@ -18,15 +18,7 @@ from service.store.limits import effective_limits
 from service.store.pauses import pause_of
 from service.store.progress import Counts, counts_query, pace, progress, totals
 from service.store.quotas import Quotas
-from service.store.tables import (
-    attempts,
-    deletions,
-    events,
-    experiments,
-    measurements,
-    trials,
-    workers,
-)
+from service.store.tables import attempts, deletions, events, experiments, measurements, trials, workers
 from service.store.trial_rows import NOT_ON_TEST
 from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound
 from sparsemod.records import TrialState

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from service import telemetry
-from service.client.backoff import Backoff
 from service.errors import NoSpace, ServerError
 from service.worker.attempt_settings import (
     BATCH,
@@ -29,8 +28,6 @@ from service.worker.attempt_settings import (
     FORWARD_SECONDS,
     REFUSALS,
     RELEASED,
-    RETRY_SECONDS,
-    SERVER_ERRORS,
     WATCH_SECONDS,
     WHOLE,
     AttemptSettings,
@@ -45,6 +42,7 @@ from service.worker.attempt_settings import (
 )
 from service.worker.channel import Message
 from service.worker.fork_server import Child, ForkServer, ForkServerBroken
+from service.worker.retries import retry_request
 from service.worker.trial_log import TrialLog
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
 from sparsemod.pipeline.environment import environment_failure
@@ -269,10 +267,7 @@ class Attempt:
         return lines is not None
 
     def _drain(self, child: Child) -> None:
-        """Read the last output of an ended child.
-
-        The time is limited, because a detached subprocess may hold the stream.
-        """
+        """Read the last output of an ended child, for a limited time: a detached subprocess may hold the stream."""
         limit = time.monotonic() + DRAIN_OUTPUT_SECONDS
         while time.monotonic() < limit:
             readable, _, _ = select.select([child.output], [], [], DRAIN_OUTPUT_SECONDS)
@@ -292,8 +287,7 @@ class Attempt:
     # ---- the server
 
     def _keep_lease(self) -> None:
-        """Renew the lease three times per lease length, and forward points, log lines and checkpoints in
-        between."""
+        """Renew the lease three times per lease length; forward points, log lines and checkpoints in between."""
         pause = self._claim.lease_seconds / 3
         renew = time.monotonic() + pause
         while not self._closing.wait(min(FORWARD_SECONDS, pause)):
@@ -373,17 +367,12 @@ class Attempt:
         except (Conflict, NotFound):
             return Ending.LOST
         except ServerUnavailable:
-            return (
-                Ending.LOST
-            )  # released while the server was away: the lease expires and the trial is queued again
+            return Ending.LOST  # after a release: the lease expires and the trial is queued again
         environment = result.failure is not None and result.failure.kind is FailureKind.ENVIRONMENT
         return Ending.RELEASED if released or environment else Ending.FINISHED
 
     def _deliver_files(self, result: TrialResult, directory: Path) -> None:
-        """Send curve, log, checkpoint and the files of the result.
-
-        Raises OSError and the errors of `_retry_request`.
-        """
+        """Send curve, log, checkpoint and the files of the result. Raises OSError and the errors of `retry_request`."""
         files = files_by_digest(directory)
         while self._points or self._log or self._checkpoint is not None:
             self._retry_request(self._forward)
@@ -406,21 +395,5 @@ class Attempt:
             self._retry_request(lambda: self._server.finish(attempt, token, refused))
 
     def _retry_request(self, request: Callable[[], Any]) -> Any:
-        """Repeat `request` until the server answers. Raises Conflict and NotFound immediately.
-
-        Wait for a server that is unavailable or has no space, while `_keep_lease` renews the lease. Raise
-        ServerUnavailable only after a release or a lost lease. Raise a server error or a refusal after a few
-        repetitions.
-        """
-        backoff = Backoff(*RETRY_SECONDS)
-        failures = 0
-        while True:
-            try:
-                return request()
-            except (Conflict, NotFound):
-                raise
-            except SparsemodError as error:
-                failures += not isinstance(error, ServerUnavailable)
-                most = REFUSALS - 1 if isinstance(error, InvalidInput) else SERVER_ERRORS
-                if failures > most or self._lost.is_set() or self._release.wait(backoff.pause()):
-                    raise
+        """Repeat `request` until the server answers, see `retry_request`; `_keep_lease` renews the lease meanwhile."""
+        return retry_request(request, self._lost, self._release)

@@ -1,6 +1,7 @@
 """The file of an integer network: a header in JSON and the arrays of its layers."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +13,15 @@ from sparsemod.quantization.layers import layer_fields
 from sparsemod.quantization.raw_samples import InputNormalization
 from sparsemod.quantization.tensor import TensorInfo
 
-if TYPE_CHECKING:
-    from sparsemod.quantization.integer_network import IntegerNetwork
-
 FORMAT, VERSION = "sparsemod-integer-network", 1
 _SEVERAL = ("other_inputs", "other_outputs", "output_names")
 
 
-def content(network: "IntegerNetwork") -> bytes:
-    """Return the content of the file; equal networks give equal bytes."""
+def content(network: Mapping[str, Any]) -> bytes:
+    """Return the content of the file from the network's fields; equal networks give equal bytes."""
     arrays: dict[str, NDArray[Any]] = {}
     layers = []
-    for index, layer in enumerate(network.layers):
+    for index, layer in enumerate(network["layers"]):
         entry: dict[str, Any] = {"kind": layer.kind}
         for name in layer_fields(type(layer)):
             value = getattr(layer, name)
@@ -35,22 +33,22 @@ def content(network: "IntegerNetwork") -> bytes:
     header = {
         "format": FORMAT,
         "version": VERSION,
-        "input": network.input,
-        "output": network.output,
-        "tensors": {name: described(tensor) for name, tensor in network.tensors.items()},
+        "input": network["input"],
+        "output": network["output"],
+        "tensors": {name: described(tensor) for name, tensor in network["tensors"].items()},
         "layers": layers,
     }
-    if network.normalization is not None:
-        header["normalization"] = network.normalization.to_dict()
-    if network.encodings:
-        header["encodings"] = dict(network.encodings)
-    if network.classes:
-        header["classes"] = list(network.classes)
-    if network.decoding is not None:
-        header["decoding"] = network.decoding.to_dict()
+    if network["normalization"] is not None:
+        header["normalization"] = network["normalization"].to_dict()
+    if network["encodings"]:
+        header["encodings"] = dict(network["encodings"])
+    if network["classes"]:
+        header["classes"] = list(network["classes"])
+    if network["decoding"] is not None:
+        header["decoding"] = network["decoding"].to_dict()
     for key in _SEVERAL:
-        if getattr(network, key):
-            header[key] = list(getattr(network, key))
+        if network[key]:
+            header[key] = list(network[key])
     return pack(header, arrays)
 
 

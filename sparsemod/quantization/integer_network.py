@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -333,7 +333,7 @@ class IntegerNetwork(Evaluation):
 
     def to_bytes(self) -> bytes:
         """Return the file content that `from_bytes` reads; equal networks give equal bytes."""
-        return content(self)
+        return content({each.name: getattr(self, each.name) for each in fields(self)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "IntegerNetwork":
