@@ -7,11 +7,11 @@ from support_docs import DOCS, tables
 
 from service.http.routes.catalogue import show_catalogue
 from sparsemod.networks import FAMILIES, create_family
-from sparsemod.records import DataInfo
+from sparsemod.records import DataInfo, Value
 from sparsemod.space.parameters import Categorical, Integer, Parameter, Real
 
 DIGITS = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
-OPTIONS = {
+OPTIONS: dict[str, Value] = {
     "types": "conv, inverted, separable", "max_blocks": 3, "max_filters": 21, "max_kernel": 7, "max_expansion": 6,
     "max_branches": 2, "max_dense": 5, "max_dense_width": 33, "max_dropout": 0.25,
 }  # fmt: skip

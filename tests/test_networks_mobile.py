@@ -36,21 +36,29 @@ HEAD: dict[str, Value] = {"head": "average", "dense": 0, "dropout": 0.0}
 
 
 def inverted(filters: int, **others: Value) -> dict[str, Value]:
-    return {
+    values: dict[str, Value] = {
         "type": "inverted", "filters": filters, "kernel": 3, "expansion": 2, "down": "none", "squeeze": False,
-    } | others  # fmt: skip
+    }  # fmt: skip
+    return values | others
 
 
 def conv(filters: int, *kernels: int, **others: Value) -> dict[str, Value]:
-    paths: dict[str, Value] = {f"p{p}_kernel": kernel for p, kernel in enumerate(kernels, 1)}
-    join: dict[str, Value] = {"join": "add"} if len(kernels) > 1 else {}
-    return {
+    values: dict[str, Value] = {
         "type": "conv", "filters": filters, "branches": len(kernels), "down": "none", "squeeze": False,
-    } | join | paths | others  # fmt: skip
+    }  # fmt: skip
+    values |= {"join": "add"} if len(kernels) > 1 else {}
+    return values | {f"p{p}_kernel": kernel for p, kernel in enumerate(kernels, 1)} | others
 
 
 def separable(filters: int, **others: Value) -> dict[str, Value]:
-    return {"type": "separable", "filters": filters, "kernel": 3, "down": "none", "squeeze": False} | others
+    values: dict[str, Value] = {
+        "type": "separable",
+        "filters": filters,
+        "kernel": 3,
+        "down": "none",
+        "squeeze": False,
+    }
+    return values | others
 
 
 def candidate(*blocks: dict[str, Value], **others: Value) -> dict[str, Value]:
