@@ -90,7 +90,7 @@ def test_compress_a_model(
 ) -> None:
     out = tmp_path / "run"
     printed = cli(
-        capsys, "compress", str(model), "--data", str(data), "--budget", "flash <= 2800 B", "--trials", "3",
+        capsys, "compress", str(model), "--data", str(data), "--budget", "flash <= 3000 B", "--trials", "3",
         "--epochs", "1", "--methods", "filters,svd", "--out", str(out),
     )  # fmt: skip
     assert "small as it is: error" in printed
@@ -99,10 +99,10 @@ def test_compress_a_model(
     assert len(done) == 3
     for trial in done:
         values = {m["metric"]: m["value"] for m in trial["result"]["measurements"]}
-        assert values["flash"] <= 2800
+        assert values["flash"] <= 3000
     spec = json.loads((out / "spec.json").read_text())
     assert spec["network"] == {
-        "family": "imported", "options": {"file": str(model)}, "substitutes": [], "substitutes_skip": None
+        "family": "imported", "front_end": None, "options": {"file": str(model)}, "substitutes": [], "substitutes_skip": None
     }  # fmt: skip
     assert ModelReport.model_validate_json((out / "reference.json").read_text()).name == "small"
 

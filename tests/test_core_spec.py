@@ -82,7 +82,11 @@ def test_any_objectives_in_any_order():
     [
         ({"colour": 1}, "colour", "unknown key; known here: budgets"),
         ({"network": {}}, "network.family", "is missing"),
-        ({"network": {"family": "cnn", "depth": 3}}, "network.depth", "known here: family, options"),
+        (
+            {"network": {"family": "cnn", "depth": 3}},
+            "network.depth",
+            "known here: family, front_end, options",
+        ),
         (
             {"dataset": {"name": "digits", "splits": {"validation": 1.5}}},
             "dataset.splits.validation",

@@ -86,6 +86,7 @@ def test_a_search_starts_from_a_model_and_keeps_its_file(http: TestClient, digit
         "options": {"file": digits["digest"], "name": "digits.pt2"},
         "substitutes": [],
         "substitutes_skip": None,
+        "front_end": None,
     }
     assert spec["budgets"] == {"flash": 3072} and answer.json()["name"] == "digits compressed"
     refused = http.delete(f"/models/{digits['id']}")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import sparsemod.signals.operators  # noqa: F401  registers operators with torch
 from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
 from sparsemod.importing.reader import READERS, Imported, Reader
@@ -27,6 +28,8 @@ _NORMS = (
 )
 
 
+_NAMESPACES = ("aten", "sparsemod")
+"""Of torch's operators and of the front ends for signals."""
 _RECURRENT: Mapping[str, Any] = {"aten.gru.input": nn.GRU, "aten.lstm.input": nn.LSTM}
 _ZEROS = ("aten.zeros.default",)
 _PARTS = ("aten.expand_as.default",)
@@ -107,7 +110,8 @@ class ExportedNetwork(nn.Module):
         if target in _ZEROS:
             self._zeros.update(outputs)
             return
-        known_call = target in _RECURRENT or (target.startswith("aten.") and TRANSLATIONS.has(target))
+        namespace = target.partition(".")[0]
+        known_call = target in _RECURRENT or (namespace in _NAMESPACES and TRANSLATIONS.has(target))
         if not (known_call or target in (*_NORMS, *_PARTS)):
             raise Unsupported(target, title, self._source.by, place=_place(node))
         arguments = {
@@ -139,8 +143,8 @@ class ExportedNetwork(nn.Module):
         if made is not None:
             self._plan.append((made, None, (arguments["input"],), {}, outputs))
             return
-        operator, _, overload = target.removeprefix("aten.").partition(".")
-        function = getattr(getattr(torch.ops.aten, operator), overload or "default")
+        operator, _, overload = target.removeprefix(f"{namespace}.").partition(".")
+        function = getattr(getattr(getattr(torch.ops, namespace), operator), overload or "default")
         args = tuple(arguments[name] for name in positional)
         kwargs = {name: value for name, value in arguments.items() if name not in positional}
         self._plan.append(("", function, args, kwargs, outputs))
