@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sparsemod.arena.memory import MEMORY
+from sparsemod.export.c.dynamic.layers import DYNAMIC_EMITTERS
 from sparsemod.export.c.layers import EMITTERS
 from sparsemod.export.onnx.layers import RULES as ONNX
 from sparsemod.export.tflite.layers import RULES as TFLITE
@@ -20,6 +21,7 @@ from sparsemod.graph.macs import MACS
 from sparsemod.kinds import KINDS
 from sparsemod.measure.work import CONSTANTS, FEATURES
 from sparsemod.pruning.channels import CHANNELS
+from sparsemod.quantization.dynamic_rules import DYNAMIC
 from sparsemod.quantization.kernels.base import KERNELS
 from sparsemod.quantization.layers import LAYERS
 from sparsemod.quantization.static import RULES
@@ -183,6 +185,7 @@ EXAMPLES = (
 
 STAGES: tuple[Registry[Any], ...] = (
     KINDS, TRANSLATIONS, FLOAT, MACS, CHANNELS, RULES, LAYERS, KERNELS, MEMORY, FEATURES, CONSTANTS, EMITTERS, ONNX, TFLITE,
+    DYNAMIC, DYNAMIC_EMITTERS,
 )  # fmt: skip
 
 

@@ -244,6 +244,9 @@ def test_every_layer_of_random_networks_is_within_one_quantum(seed: int) -> None
                 try:
                     report = export(name, alone, Path(folder) / name, samples=real)
                 except Unsupported as error:
+                    if layer.traits.reads_wide:
+                        assert "supported by: c" in str(error)
+                        continue
                     if layer.traits.recurrent:
                         assert name == "tflite" and "supported by: c, onnx" in str(error)
                         continue

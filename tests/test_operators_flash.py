@@ -14,6 +14,7 @@ from sparsemod.graph import Graph, capture, deployed
 from sparsemod.measure.predicted import constants, predict
 from sparsemod.measure.work import CONSTANTS
 from sparsemod.quantization import IntegerNetwork, quantize
+from sparsemod.signals.modules import BandEnergies, WindowStatistics
 from sparsemod.targets import operator_model
 
 
@@ -81,6 +82,14 @@ GROWN: dict[str, tuple[tuple[Callable[[], nn.Module], tuple[int, ...]], ...]] = 
         (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (3, 4, 5)),
         (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (3, 14, 25)),
     ),
+    "band_energies": (
+        (lambda: BandEnergies(32, 16, 8000, 8), (1, 640)),
+        (lambda: BandEnergies(256, 16, 8000, 20), (1, 640)),
+    ),
+    "window_statistics": (
+        (lambda: WindowStatistics(32, 16), (1, 64)),
+        (lambda: WindowStatistics(32, 16), (6, 64)),
+    ),
 }
 
 
@@ -103,7 +112,7 @@ def test_more_constants_take_the_predicted_flash(kind: str) -> None:
         predicted.append(predict(graph, model).flash)
         emitted.append(constants(graph))
     grown = emitted[1] - emitted[0]
-    assert grown > 100
+    assert grown > 120
     # The structs and calls of further layers are predicted as their mean over networks. The prediction is a bound: it
     # counts a table that layers share for each of them.
-    assert abs((predicted[1] - predicted[0]) - (linked[1] - linked[0]) - SHARED.get(kind, 0)) <= 100 < grown
+    assert abs((predicted[1] - predicted[0]) - (linked[1] - linked[0]) - SHARED.get(kind, 0)) <= 120 < grown

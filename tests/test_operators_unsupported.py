@@ -18,6 +18,7 @@ from sparsemod.arena.memory import MEMORY, over_input
 from sparsemod.errors import Unsupported
 from sparsemod.export import export
 from sparsemod.export.c import generate
+from sparsemod.export.c.dynamic.layers import DYNAMIC_EMITTERS
 from sparsemod.export.tflite.exporter import to_tflite
 from sparsemod.graph import Graph, Operator, run_float
 from sparsemod.graph.aten import TRANSLATIONS, captured_from
@@ -27,6 +28,7 @@ from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.work import CONSTANTS, works
 from sparsemod.pruning import planned_shrink_graph
 from sparsemod.quantization import IntegerNetwork, quantize
+from sparsemod.quantization.dynamic_rules import DYNAMIC
 from sparsemod.quantization.layers import Layer
 from sparsemod.quantization.tensor import TensorInfo
 
@@ -66,6 +68,8 @@ CALLS: dict[str, Callable[[Path], Any]] = {
     "macs": lambda folder: macs(graph()),
     "pruning": lambda folder: planned_shrink_graph(graph(), 0.5),
     "quantization": lambda folder: quantize(graph(), torch.zeros(1, 3)),
+    "dynamic": lambda folder: DYNAMIC.rule("odd", NAME),
+    "dynamic c": lambda folder: DYNAMIC_EMITTERS.rule("odd", NAME),
     "layer": lambda folder: IntegerNetwork.from_bytes(network().to_bytes()),
     "kernel": lambda folder: network().run(SAMPLE),
     "memory": lambda folder: graph_layout(graph()),

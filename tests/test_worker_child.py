@@ -168,7 +168,7 @@ def test_a_bad_answer_to_a_report_loses_nothing(
     bad: list[Exception],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.worker.attempt.RETRY_SECONDS", (0.01, 0.05))
+    monkeypatch.setattr("service.worker.retries.RETRY_SECONDS", (0.01, 0.05))
     server, left = MemoryServer(), list(bad)
     real = getattr(server, method)
 
@@ -188,7 +188,7 @@ def test_a_bad_answer_to_a_report_loses_nothing(
 def test_a_result_that_is_always_rejected_is_a_fault_with_the_reason(
     fork_server: ForkServer, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.worker.attempt.RETRY_SECONDS", (0.01, 0.05))
+    monkeypatch.setattr("service.worker.retries.RETRY_SECONDS", (0.01, 0.05))
     server, asked = MemoryServer(), []
     real = server.finish
 
@@ -209,7 +209,7 @@ def test_a_result_that_is_always_rejected_is_a_fault_with_the_reason(
 def test_files_that_the_server_never_takes_give_the_trial_back(
     fork_server: ForkServer, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.worker.attempt.RETRY_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr("service.worker.retries.RETRY_SECONDS", (0.001, 0.002))
     server = MemoryServer()
 
     def fail(content: object) -> str:

@@ -18,7 +18,9 @@ from sparsemod.quantization.dynamic_functions import evaluate, unknown
 
 DynamicRule = Callable[[Graph, Operator, list[Tensor]], Tensor]
 
-DYNAMIC: Stage[DynamicRule] = Stage("the dynamically quantized network", builtin=(__name__,))
+DYNAMIC: Stage[DynamicRule] = Stage(
+    "the dynamically quantized network", builtin=("sparsemod.quantization @DYNAMIC",)
+)
 """Rules by kind: (graph, operator, float32 inputs (N, *shape), behind them the lengths) -> output before a fused activation."""
 
 
