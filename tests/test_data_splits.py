@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sparsemod.data.splits import stratified, subset
@@ -16,13 +16,15 @@ from sparsemod.errors import InvalidInput
     test=st.floats(0.1, 0.4),
     seed=st.integers(0, 1000),
 )
+@example(class_sizes=[3, 3, 3], validation=0.375, test=0.390625, seed=0)  # 2 of 9 samples are left
 def test_parts_are_disjoint_complete_and_hold_every_class(
     class_sizes: list[int], validation: float, test: float, seed: int
 ) -> None:
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(class_sizes)), class_sizes))
     total = len(labels)
     sizes = {"validation": validation, "test": test}
-    if min(round(validation * total), round(test * total)) < len(class_sizes):
+    counts = round(validation * total), round(test * total)
+    if min(*counts, total - sum(counts)) < len(class_sizes):
         with pytest.raises(InvalidInput, match="at least one for each"):
             stratified(labels, sizes, seed)
         return
