@@ -50,6 +50,7 @@ def test_help_takes_less_than_half_a_second(command: str) -> None:
     assert min(seconds) < 0.5
 
 
+@pytest.mark.long
 def test_a_workers_signals(tmp_path: Path) -> None:
     processes = Processes(tmp_path)
     store = store_at(tmp_path)

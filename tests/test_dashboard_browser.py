@@ -84,6 +84,7 @@ def brush_last_axis(page: Any) -> None:
     raise AssertionError("the axis cannot be brushed")
 
 
+@pytest.mark.long
 def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes, tmp_path: Path) -> None:
     page = watched.open("#/new")
     page.get_by_label("Name", exact=True).fill("not / allowed")

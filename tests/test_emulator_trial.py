@@ -109,6 +109,7 @@ def test_a_network_that_exceeds_its_device_is_noted(tmp_path: Path, monkeypatch:
     assert not fit.fits and set(fit.over) == {"flash", "RAM"}
 
 
+@pytest.mark.long
 @needs_emulator
 def test_calibration_is_reproducible(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []

@@ -44,6 +44,7 @@ def wait(http: TestClient, path: str) -> list[dict[str, Any]]:
         time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_the_front_is_exported_and_kept(http: TestClient, store: Store) -> None:
     files = http.app.state.files  # type: ignore[attr-defined]
     experiment, trial = finished(store, files, quantized(Every))

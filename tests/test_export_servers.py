@@ -50,6 +50,7 @@ def deliveries(store: Store, experiment: int) -> list[int]:
     return [event.data["index"] for event in store.events(experiment) if event.data.get("files")]
 
 
+@pytest.mark.long
 def test_all_servers_show_queued_exports(tmp_path: Path) -> None:
     store, made = trial(tmp_path)
     second = finished(store, ArtifactFiles(tmp_path / "artifacts", 10**8), quantized(lambda: Wide(5)), made)[

@@ -120,6 +120,7 @@ def test_a_continued_run_loads_its_trials_and_adds_the_time(
     assert len(LocalFolder(folder).trials) == 8
 
 
+@pytest.mark.long
 def test_a_run_continues_from_an_earlier_trial(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +190,7 @@ def test_the_users_validation_and_test_sets_are_kept(image: Path) -> None:
     assert data.validation.y.tolist() == __import__("load_data").prepare_digits(500)[0][1].tensors[1].tolist()
 
 
+@pytest.mark.long
 def test_a_sequence_project_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,7 @@ def trials(spec: ExperimentSpec, count: int) -> list[Observation]:
     ]
 
 
+@pytest.mark.long
 def test_one_process_runs_every_kind_of_task(process: TaskProcess, tmp_path: Path) -> None:
     spec = ExperimentSpec.parse(small("runner", (4, 4, 2)))
     observations = trials(spec, 8)

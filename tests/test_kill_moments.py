@@ -82,6 +82,7 @@ def blows(seed: str) -> list[Blow]:
     ]
 
 
+@pytest.mark.long
 def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) -> None:
     seed = os.environ.get("SPARSEMOD_KILL_SEED") or secrets.token_hex(4)
     processes = Processes(tmp_path, lease_seconds=2.0)

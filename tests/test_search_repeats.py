@@ -123,6 +123,7 @@ def agreement(chosen: set[int], truth: set[int]) -> float:
     return len(chosen & truth) / len(chosen | truth)
 
 
+@pytest.mark.long
 def test_repetitions_recover_the_true_front_of_a_noisy_problem_more_often_than_single_runs() -> None:
     """Twelve made problems with a known front, errors with a standard deviation of 0.02, 60 repetitions each."""
     single, repeated = [], []

@@ -88,6 +88,7 @@ def test_requests_and_addresses(proxied: tuple[str, Store]) -> None:
     assert f"Path={ROOT};" in httpx2.post(f"{url}/login", json={"token": secret}).headers["set-cookie"] + ";"
 
 
+@pytest.mark.long
 def test_the_page(proxied: tuple[str, Store]) -> None:
     url, _ = proxied
     with browser() as running:

@@ -213,6 +213,7 @@ def test_a_study_runs_and_continues_on_this_machine(tmp_path: Path) -> None:
     assert Problem.of(told_spec, tiny_data(told_spec).info).spec == told_spec
 
 
+@pytest.mark.long
 def test_weights_and_learning_rate_are_rewound(tmp_path: Path) -> None:
     told_spec = spec(
         methods=["magnitude", "FilterThresNet"],

@@ -156,6 +156,7 @@ def test_networks_of_the_zoo_name_taps_of_one_size():
     assert value.isfinite()
 
 
+@pytest.mark.long
 def test_trials_learn_from_a_network_of_the_zoo_a_file_and_a_trial(tmp_path):
     base = {
         "name": "taught", "dataset": {"name": "digits", "limit": 300}, "measure": {"device": "model"},

@@ -78,6 +78,7 @@ def test_layers_are_described_and_texts_escaped():
     ElementTree.fromstring(text)
 
 
+@pytest.mark.long
 def test_nothing_overlaps_in_a_browser(tmp_path):
     with torch.device("meta"):
         module = network("wrn-10-0.5").build((1, 8, 8), 10)

@@ -50,6 +50,7 @@ def assert_near(
         torch.testing.assert_close(two, one, rtol=2e-3, atol=2e-4, msg=name)
 
 
+@pytest.mark.long
 def test_two_processes_equal_one() -> None:
     points: list[CurvePoint] = []
     found = trained(TWO, on_epoch=points.append)

@@ -102,6 +102,7 @@ def test_the_service_finds_the_trials_of_a_local_run(local: Any, served: Any) ->
         assert set(there.seconds) == set(own.result.seconds), where
 
 
+@pytest.mark.long
 def test_evaluate_finds_it_too(local: Any, tmp_path: Path) -> None:
     folder, here = local
     for own in here:

@@ -81,6 +81,7 @@ def test_a_claim_with_a_checkpoint_continues_after_its_last_epoch(
     assert [point.train_loss for point in curve] == [point.train_loss for point in whole.curve]
 
 
+@pytest.mark.long
 def test_a_claim_without_a_checkpoint_begins_at_the_first_epoch(
     fork_server: ForkServer, tmp_path: Path
 ) -> None:
