@@ -66,6 +66,22 @@ def test_the_loss_is_that_of_both_classifiers_and_both_learn():
     assert not module.cells[2]._forward_hooks
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_the_head_computes_in_the_precision_of_the_training(precision, monkeypatch):
+    linear, seen = functional.linear, set()
+
+    def watched(x, weight, bias=None):
+        y = linear(x, weight, bias)
+        seen.add((weight.shape[1], weight.dtype, y.dtype))
+        return y
+
+    monkeypatch.setattr(functional, "linear", watched)
+    mixed = train(small_darts(), digits(), SPEC.model_copy(update={"precision": precision}), epochs=1, seed=1)
+    assert (768, torch.float32, getattr(torch, precision)) in seen, "the head's classifier"
+    plain = train(small_darts(), digits(), SPEC, epochs=1, seed=1)
+    assert mixed.curve[0].train_loss == pytest.approx(plain.curve[0].train_loss, rel=0.3)
+
+
 def test_a_training_with_the_head_leaves_the_networks_own_weights_and_resumes():
     data, names, kept = digits(), list(small_darts().state_dict()), []
     plain, helped, resumed = small_darts(), small_darts(), small_darts()

@@ -53,6 +53,11 @@ def test_attention_maps_equal_the_definition():
         torch.testing.assert_close(maps[sample], mean / math.sqrt(float((mean**2).sum())))
 
 
+def test_attention_maps_of_float16_are_float32():
+    maps = attention(torch.full((1, 3, 2, 2), 300.0, dtype=torch.float16))  # the square exceeds float16
+    torch.testing.assert_close(maps, torch.full((1, 4), 0.5))
+
+
 def test_the_loss_is_the_weighted_sum():
     torch.manual_seed(2)
     module, teacher = small_cnn(1).eval(), small_cnn(2)

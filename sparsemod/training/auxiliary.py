@@ -22,8 +22,8 @@ NAME = "auxiliary_head"
 class Auxiliary:
     """The auxiliary head of one training of `module`, on its device, with random weights from `seed`.
 
-    The head is no part of the network: evaluation, export and weight files do not contain it. `finish` removes the hook
-    from the network.
+    The head is no part of the network: evaluation, export and weight files do not contain it. It runs within the forward
+    pass of the network, in the same precision; its outputs are float32. `finish` removes the hook from the network.
     """
 
     def __init__(self, module: nn.Module, weight: float, seed: int) -> None:
@@ -33,19 +33,19 @@ class Auxiliary:
         with torch.random.fork_rng(devices=[]), torch.device(device):
             torch.manual_seed(derived_seed(seed, "auxiliary"))
             self.layer, self.head = create()
-        self._seen: Tensor | None = None
-        self._handle = module.get_submodule(self.layer).register_forward_hook(self._keep)
+        self._outputs: Tensor | None = None
+        self._handle = module.get_submodule(self.layer).register_forward_hook(self._run)
 
-    def _keep(self, layer: nn.Module, given: Any, output: Tensor) -> None:
-        self._seen = output if layer.training else None
+    def _run(self, layer: nn.Module, given: Any, output: Tensor) -> None:
+        self._outputs = self.head(output).float() if layer.training else None
 
     def loss(self, whole: LossFunction, own: LossFunction) -> LossFunction:
         """Return `whole` plus the weighted loss `own` of the head's outputs for the batch that ran last."""
 
         def mean(outputs: Tensor, targets: Tensor) -> Tensor:
-            seen, self._seen = self._seen, None
+            head_outputs, self._outputs = self._outputs, None
             value = whole(outputs, targets)
-            return value if seen is None else value + self.weight * own(self.head(seen), targets)
+            return value if head_outputs is None else value + self.weight * own(head_outputs, targets)
 
         return mean
 
@@ -60,7 +60,7 @@ class Auxiliary:
     def finish(self) -> None:
         """Remove the hook."""
         self._handle.remove()
-        self._seen = None
+        self._outputs = None
 
 
 def auxiliary_of(

@@ -145,8 +145,8 @@ def taught(
 
 
 def attention(activations: Tensor) -> Tensor:
-    """Return the attention map (N, positions) of activations (N, C, ...): the channels' mean square, with length 1."""
-    return functional.normalize(activations.square().mean(1).reshape(len(activations), -1))
+    """Return the attention map (N, positions) of activations (N, C, ...) in float32: the channels' mean square, with length 1."""
+    return functional.normalize(activations.float().square().mean(1).reshape(len(activations), -1))
 
 
 def softened(outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
