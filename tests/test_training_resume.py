@@ -11,6 +11,7 @@ from torch import nn
 
 from sparsemod.errors import InvalidInput
 from sparsemod.spec.methods import LOSSES, METRICS, OPTIMIZERS, RULES, RuleConfig
+from sparsemod.training import checkpoint as checkpoints
 from sparsemod.training import train
 from sparsemod.training.checkpoint import pack, unpack
 from sparsemod.training.rules import LossFunction, TrainingRule
@@ -162,3 +163,13 @@ def test_a_checkpoint_of_another_training_is_refused() -> None:
     for broken in (b"", b"hello", checkpoint[:-10], checkpoint[100:]):
         with pytest.raises(InvalidInput, match="checkpoint written by train"):
             train(small_cnn(), data, PLAIN, epochs=2, seed=0, resume=broken)
+
+
+def test_a_checkpoint_of_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = train(small_cnn(), digits(), PLAIN, epochs=1, seed=0).checkpoint
+    assert set(unpack(content)) == {
+        "identity", "curve", "best_epoch", "waited", "module", "best", "kept", "optimizer", "rule", "beside", "precision", "pruner",
+    }, "other parts need another FORMAT"  # fmt: skip
+    monkeypatch.setattr(checkpoints, "FORMAT", checkpoints.FORMAT + 1)
+    with pytest.raises(InvalidInput, match=r"resume\.format"):
+        train(small_cnn(), digits(), PLAIN, epochs=1, seed=0, resume=content)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsemod.errors import InvalidInput
 
-FORMAT = 2
+FORMAT = 3
 _HEADER = "sparsemod.checkpoint"
 _SEPARATOR = "/"
 

@@ -68,7 +68,7 @@ def train(
     `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
     uninterrupted training bit for bit. `task`: the fitted task, by default classification. A stopped training leaves the best weights so far in the module, or
     the latest ones when none qualified (`best_epoch` is None). `teacher` is the network of `settings.teacher`. `group`: the processes that train together, of which this is one; by default, `settings.processes` are started.
-    `start_epoch`: epochs of the learning rate's schedule that are over. `keep_epoch`: `kept` holds the weights after it (0: the first).
+    `start_epoch`: epochs of the learning rate's schedule that are over. `keep_epoch`: `kept` holds the weights after it (0: before the first).
 
     All randomness (order, augmentation, dropout) follows from `seed` and the epoch. Torch's global
     generators are seeded during the call and restored after it, so equal arguments give equal weights on
@@ -387,7 +387,7 @@ class _Training:
         restore_optimizer(self.optimizer, state["optimizer"])
         self.rule.load_state_dict(state["rule"])
         self.whole.load_state_dict(state["beside"])
-        self.precision.load_state_dict(state.get("precision", {}))
+        self.precision.load_state_dict(state["precision"])
         self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
         self.best_epoch, self.waited = state["best_epoch"], state["waited"]
         self.best, self.kept = (

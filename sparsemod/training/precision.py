@@ -52,5 +52,5 @@ class MixedPrecision:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
-        if self._scaler is not None and state:
+        if self._scaler is not None:
             self._scaler.load_state_dict(dict(state))
