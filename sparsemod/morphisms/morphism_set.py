@@ -1,6 +1,6 @@
 """The operators and the inheritance of each family, and the two entry points `morphs` and `inherit`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsemod.errors import InvalidInput
 from sparsemod.morphisms import operators
-from sparsemod.morphisms.inheritance.result import Inheritance
+from sparsemod.morphisms.inheritance.result import Inherit, Inheritance
 from sparsemod.morphisms.morphism import Morph, Morphism
 from sparsemod.networks.family import Family
 from sparsemod.records import DataInfo, Value
@@ -17,12 +17,6 @@ from sparsemod.space.space import Space
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-
-Inherit = Callable[
-    [Mapping[str, Value], "Mapping[str, Tensor]", Mapping[str, Value], "nn.Module", DataInfo], Inheritance
-]
-"""(parent's parameters, parent's state, child's parameters, child's module, data) -> the child's inheritance."""
 
 
 @dataclass(frozen=True)

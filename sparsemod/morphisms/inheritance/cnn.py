@@ -10,7 +10,7 @@ from sparsemod.morphisms.inheritance.affine import Affine, LayoutMismatch, read
 from sparsemod.morphisms.inheritance.align import align
 from sparsemod.morphisms.inheritance.convolution import Taps, carry, insert
 from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_dense
-from sparsemod.morphisms.inheritance.generic import inherit_generic
+from sparsemod.morphisms.inheritance.generic import initial_state, or_generic
 from sparsemod.morphisms.inheritance.result import Inheritance
 from sparsemod.morphisms.inheritance.signal import Signal, skipping
 from sparsemod.networks.cnn_plan import CnnLayer, CnnPlan, plan
@@ -24,6 +24,7 @@ class _Halving:
     name: str
 
 
+@or_generic(LayoutMismatch, BuildError)  # BuildError: the parent needs longer windows of sequences
 def inherit_cnn(
     parent_parameters: Mapping[str, Value],
     parent_state: Mapping[str, Tensor],
@@ -32,21 +33,9 @@ def inherit_cnn(
     data: DataInfo,
 ) -> Inheritance:
     """See `sparsemod.morphisms.inherit`."""
-    state = {name: tensor.detach().to("cpu").clone() for name, tensor in child_module.state_dict().items()}
-    try:
-        parent, child = plan(parent_parameters, data), plan(child_parameters, data)
-        return _inherit(
-            parent, parent_state, child, state, data, bool(getattr(child_module, "causal", False))
-        )
-    except (LayoutMismatch, BuildError) as error:  # BuildError: the parent needs longer windows of sequences
-        return inherit_generic(
-            parent_parameters,
-            parent_state,
-            child_parameters,
-            child_module,
-            data,
-            f"the parent's weights are not those of its parameters ({error})",
-        )
+    state = initial_state(child_module)
+    parent, child = plan(parent_parameters, data), plan(child_parameters, data)
+    return _inherit(parent, parent_state, child, state, data, bool(getattr(child_module, "causal", False)))
 
 
 def _inherit(

@@ -1,11 +1,40 @@
 """Inheritance in other families: copy tensors of equal name and shape, else the overlapping corner."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
 
 from torch import Tensor, nn
 
-from sparsemod.morphisms.inheritance.result import Inheritance
+from sparsemod.morphisms.inheritance.result import Inherit, Inheritance
 from sparsemod.records import DataInfo, Value
+
+
+def initial_state(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the module's state on the CPU."""
+    return {name: tensor.detach().to("cpu").clone() for name, tensor in module.state_dict().items()}
+
+
+def or_generic(*errors: type[Exception]) -> Callable[[Inherit], Inherit]:
+    """Return a decorator that falls back to `inherit_generic` where an inheritance raises one of `errors`.
+
+    They mean that the parent's weights are not those of its parameters.
+    """
+
+    def decorate(function: Inherit) -> Inherit:
+        @wraps(function)
+        def inherit(
+            parent: Any, parent_state: Any, child: Any, module: nn.Module, data: DataInfo
+        ) -> Inheritance:
+            try:
+                return function(parent, parent_state, child, module, data)
+            except errors as error:
+                why = f"the parent's weights are not those of its parameters ({error})"
+                return inherit_generic(parent, parent_state, child, module, data, why)
+
+        return inherit
+
+    return decorate
 
 
 def inherit_generic(
@@ -20,7 +49,7 @@ def inherit_generic(
 
     `preserved` is always false, because the structure is unknown. `why` becomes the first note.
     """
-    state = {name: tensor.detach().to("cpu").clone() for name, tensor in child_module.state_dict().items()}
+    state = initial_state(child_module)
     notes = [] if why is None else [why]
     equal = 0
     for name, target in state.items():

@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from sparsemod.morphisms.inheritance.affine import LayoutMismatch, read
 from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_dense
-from sparsemod.morphisms.inheritance.generic import inherit_generic
+from sparsemod.morphisms.inheritance.generic import initial_state, or_generic
 from sparsemod.morphisms.inheritance.result import Inheritance
 from sparsemod.morphisms.inheritance.signal import Signal
 from sparsemod.records import DataInfo, Value
 
 
+@or_generic(LayoutMismatch)
 def inherit_mlp(
     parent_parameters: Mapping[str, Value],
     parent_state: Mapping[str, Tensor],
@@ -21,17 +22,13 @@ def inherit_mlp(
     data: DataInfo,
 ) -> Inheritance:
     """See `sparsemod.morphisms.inherit`."""
-    state = {name: tensor.detach().to("cpu").clone() for name, tensor in child_module.state_dict().items()}
-    try:
-        preserved, notes = inherit_dense(
-            [read(parent_state, f"{name}.weight", norm) for name, norm in _layers(parent_parameters)],
-            [DenseLayer(f"{name}.weight", norm) for name, norm in _layers(child_parameters)],
-            Vector(Signal.of_input(math.prod(data.shape)), None, None),
-            state,
-        )
-    except LayoutMismatch as error:
-        why = f"the parent's weights are not those of its parameters ({error})"
-        return inherit_generic(parent_parameters, parent_state, child_parameters, child_module, data, why)
+    state = initial_state(child_module)
+    preserved, notes = inherit_dense(
+        [read(parent_state, f"{name}.weight", norm) for name, norm in _layers(parent_parameters)],
+        [DenseLayer(f"{name}.weight", norm) for name, norm in _layers(child_parameters)],
+        Vector(Signal.of_input(math.prod(data.shape)), None, None),
+        state,
+    )
     return Inheritance(state, preserved, tuple(notes))
 
 

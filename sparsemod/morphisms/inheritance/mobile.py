@@ -8,7 +8,7 @@ from sparsemod.errors import BuildError
 from sparsemod.morphisms.inheritance.affine import LayoutMismatch, read
 from sparsemod.morphisms.inheritance.align import Pairs, align
 from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_dense
-from sparsemod.morphisms.inheritance.generic import inherit_generic
+from sparsemod.morphisms.inheritance.generic import initial_state, or_generic
 from sparsemod.morphisms.inheritance.mobile_blocks import carry_block, insert_block, outputs_of, remove_block
 from sparsemod.morphisms.inheritance.result import Inheritance
 from sparsemod.morphisms.inheritance.signal import Signal
@@ -16,6 +16,7 @@ from sparsemod.networks.mobile_plan import MobilePlan, plan
 from sparsemod.records import DataInfo, Value
 
 
+@or_generic(LayoutMismatch, BuildError)
 def inherit_mobile(
     parent_parameters: Mapping[str, Value],
     parent_state: Mapping[str, Tensor],
@@ -24,19 +25,9 @@ def inherit_mobile(
     data: DataInfo,
 ) -> Inheritance:
     """See `sparsemod.morphisms.inherit`."""
-    state = {name: tensor.detach().to("cpu").clone() for name, tensor in child_module.state_dict().items()}
-    try:
-        parent, child = plan(parent_parameters, data), plan(child_parameters, data)
-        return _inherit(parent, parent_state, child, state, data)
-    except (LayoutMismatch, BuildError) as error:
-        return inherit_generic(
-            parent_parameters,
-            parent_state,
-            child_parameters,
-            child_module,
-            data,
-            f"the parent's weights are not those of its parameters ({error})",
-        )
+    state = initial_state(child_module)
+    parent, child = plan(parent_parameters, data), plan(child_parameters, data)
+    return _inherit(parent, parent_state, child, state, data)
 
 
 def _inherit(

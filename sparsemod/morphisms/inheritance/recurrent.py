@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sparsemod.morphisms.inheritance.affine import LayoutMismatch, read
 from sparsemod.morphisms.inheritance.align import align
 from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_dense
-from sparsemod.morphisms.inheritance.generic import inherit_generic
+from sparsemod.morphisms.inheritance.generic import initial_state, or_generic
 from sparsemod.morphisms.inheritance.result import Inheritance
 from sparsemod.morphisms.inheritance.signal import Signal
 from sparsemod.networks.recurrent_parameters import RecurrentPlan, recurrent_plan
@@ -23,6 +23,7 @@ State = dict[str, Tensor]
 Source = Tensor
 
 
+@or_generic(LayoutMismatch, KeyError, IndexError, RuntimeError)
 def inherit_recurrent(
     parent_parameters: Mapping[str, Value],
     parent_state: Mapping[str, Tensor],
@@ -31,22 +32,18 @@ def inherit_recurrent(
     data: DataInfo,
 ) -> Inheritance:
     """See `sparsemod.morphisms.inherit`."""
-    state = {name: tensor.detach().to("cpu").clone() for name, tensor in child_module.state_dict().items()}
+    state = initial_state(child_module)
     old, new = recurrent_plan(parent_parameters), recurrent_plan(child_parameters)
     convs = [temporal_plan(p) if "convs" in p else () for p in (parent_parameters, child_parameters)]
-    try:
-        source, exact, notes = _convolutions(parent_state, convs[0], state, convs[1], data)
-        source, preserved, changes = _recurrent(parent_state, old, state, new, source)
-        exact, notes = exact and preserved, notes + changes
-        preserved, changes = inherit_dense(
-            [read(parent_state, f"head.{name}.weight", "head.none") for name in _dense(old)],
-            [DenseLayer(f"head.{name}.weight", "head.none") for name in _dense(new)],
-            Vector(_signal(source, old.width), None, None),
-            state,
-        )
-    except (LayoutMismatch, KeyError, IndexError, RuntimeError) as error:
-        why = f"the parent's weights are not those of its parameters ({error})"
-        return inherit_generic(parent_parameters, parent_state, child_parameters, child_module, data, why)
+    source, exact, notes = _convolutions(parent_state, convs[0], state, convs[1], data)
+    source, preserved, changes = _recurrent(parent_state, old, state, new, source)
+    exact, notes = exact and preserved, notes + changes
+    preserved, changes = inherit_dense(
+        [read(parent_state, f"head.{name}.weight", "head.none") for name in _dense(old)],
+        [DenseLayer(f"head.{name}.weight", "head.none") for name in _dense(new)],
+        Vector(_signal(source, old.width), None, None),
+        state,
+    )
     return Inheritance(state, exact and preserved, (*notes, *changes))
 
 

@@ -1,10 +1,13 @@
 """The weights that a child inherits from its parent."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sparsemod.records import DataInfo, Value
+
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -18,3 +21,9 @@ class Inheritance:
     state_dict: "dict[str, Tensor]"
     preserved: bool
     notes: tuple[str, ...]
+
+
+Inherit = Callable[
+    [Mapping[str, Value], "Mapping[str, Tensor]", Mapping[str, Value], "nn.Module", DataInfo], Inheritance
+]
+"""(parent's parameters, parent's state, child's parameters, child's module, data) -> the child's inheritance."""
