@@ -1,5 +1,7 @@
 """The operators, one file each, and the operators of the built-in families."""
 
+from sparsemod.morphisms.genes import CnnGenes
+from sparsemod.morphisms.mobile_genes import MobileGenes
 from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.operators.add_block import AddBlock
 from sparsemod.morphisms.operators.add_dense import AddDense
@@ -15,7 +17,6 @@ from sparsemod.morphisms.operators.grow_kernel import GrowKernel
 from sparsemod.morphisms.operators.mobile_blocks import (
     AddMobileBlock,
     NarrowBlocks,
-    RemoveMobileBlock,
     SwitchStem,
     WidenBlocks,
 )
@@ -53,7 +54,7 @@ CNN: tuple[Morphism, ...] = (
     AddLayer(),
     RemoveLayer(),
     AddBlock(),
-    RemoveBlock(),
+    RemoveBlock(CnnGenes),
     AddDense(CNN_DENSE),
     RemoveDense(CNN_DENSE),
     ChangeType(),
@@ -75,7 +76,7 @@ _KERNELS = r"(stem|b\d+|b\d+_p\d+)_kernel"
 
 MOBILE: tuple[Morphism, ...] = (
     AddMobileBlock(),
-    RemoveMobileBlock(),
+    RemoveBlock(MobileGenes),
     SwitchStem(),
     WidenBlocks(),
     NarrowBlocks(),

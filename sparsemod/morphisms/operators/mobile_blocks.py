@@ -49,24 +49,6 @@ class AddMobileBlock(Morphism):
                     break
 
 
-class RemoveMobileBlock(Morphism):
-    """Remove one of several blocks."""
-
-    name = "remove block"
-    preserves = False
-    weight = 0.4
-
-    def candidates(
-        self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
-    ) -> Iterator[tuple[Values, str]]:
-        """See Morphism."""
-        blocks = len(MobileGenes(parameters).blocks)
-        for b in shuffled(list(range(blocks)), rng) if blocks > 1 else []:
-            child = MobileGenes(parameters)
-            del child.blocks[b]
-            yield child.parameters(), f"b{b + 1}"
-
-
 class SwitchStem(Morphism):
     """Add or remove the stem."""
 
