@@ -1,6 +1,5 @@
 """The summary of an experiment: a line for each combination of parameters, and the mean of each metric by each value."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 
 from sparsemod.records import TrialRecord, TrialState, Value
 from sparsemod.report.csv_text import csv_text
-from sparsemod.report.repetitions import Spread, spread
+from sparsemod.report.repetitions import Spread, by_parameters, common_metrics, spread
 from sparsemod.units import METRICS
 
 
@@ -35,11 +34,7 @@ class Combination:
 
 def combinations(rows: Iterable[TrialRecord]) -> list[Combination]:
     """Return the combinations of all finished trials, in the order of their first one."""
-    groups: dict[str, list[TrialRecord]] = {}
-    for row in sorted(rows, key=lambda row: row.index):
-        if row.state.finished:
-            groups.setdefault(json.dumps(row.candidate.parameters, sort_keys=True), []).append(row)
-    return [_combination(group) for group in groups.values()]
+    return [_combination(group) for group in by_parameters(row for row in rows if row.state.finished)]
 
 
 def ranked(found: Iterable[Combination], metric: str) -> list[Combination]:
@@ -61,7 +56,7 @@ def by_value(found: Sequence[Combination], metric: str) -> dict[str, dict[Value,
         for one in found:
             if name in one.parameters and metric in one.metrics:
                 means.setdefault(one.parameters[name], []).append(one.metrics[metric].mean)
-        result[name] = {value: _spread(given) for value, given in means.items()}
+        result[name] = {value: spread(given) for value, given in means.items()}
     return result
 
 
@@ -96,18 +91,12 @@ def summary_csv(found: Sequence[Combination]) -> str:
 
 
 def _combination(rows: Sequence[TrialRecord]) -> Combination:
-    measured = [row.values() for row in rows if row.state is TrialState.COMPLETED]
-    names = [name for name in measured[0] if all(name in values for values in measured)] if measured else []
     failures = [row.failure_message for row in rows if row.failure_message]
     return Combination(
         dict(rows[0].candidate.parameters),
         tuple(row.index for row in rows),
         dict(Counter(row.state.value for row in rows)),
-        {name: _spread([values[name] for values in measured]) for name in names},
+        common_metrics([row for row in rows if row.state is TrialState.COMPLETED]),
         math.fsum(row.total_seconds for row in rows),
         failures[-1] if failures else "",
     )
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    return spread(values) if len(values) > 1 else Spread(values[0], 0.0, values[0], values[0])

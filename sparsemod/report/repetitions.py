@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sparsemod.records import TrialRecord, TrialState, Value
@@ -30,27 +30,35 @@ class Repetitions:
 
 def repetitions(rows: Sequence[TrialRecord]) -> list[Repetitions]:
     """Return the candidates with at least two completed trials, in order of the first one, without test data."""
+    groups = by_parameters(row for row in rows if row.state is TrialState.COMPLETED)
+    return [
+        Repetitions(
+            dict(group[0].candidate.parameters), tuple(row.index for row in group), common_metrics(group)
+        )
+        for group in groups
+        if len(group) > 1
+    ]
+
+
+def by_parameters(rows: Iterable[TrialRecord]) -> list[list[TrialRecord]]:
+    """Return the trials in groups of equal parameters, by their index, in order of the first one."""
     groups: dict[str, list[TrialRecord]] = {}
     for row in sorted(rows, key=lambda row: row.index):
-        if row.state is TrialState.COMPLETED:
-            groups.setdefault(json.dumps(row.candidate.parameters, sort_keys=True), []).append(row)
-    return [_group(group) for group in groups.values() if len(group) > 1]
+        groups.setdefault(json.dumps(row.candidate.parameters, sort_keys=True), []).append(row)
+    return list(groups.values())
 
 
-def _group(rows: Sequence[TrialRecord]) -> Repetitions:
+def common_metrics(rows: Sequence[TrialRecord]) -> dict[str, Spread]:
+    """Return the spread of each metric that all trials have, without test data."""
     measured = [row.values() for row in rows]
-    names = [name for name in measured[0] if all(name in values for values in measured)]
-    return Repetitions(
-        dict(rows[0].candidate.parameters),
-        tuple(row.index for row in rows),
-        {name: spread([values[name] for values in measured]) for name in names},
-    )
+    names = [name for name in measured[0] if all(name in values for values in measured)] if measured else []
+    return {name: spread([values[name] for values in measured]) for name in names}
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return the spread of at least two values. The deviation of equal values is exactly 0."""
+    """Return the spread of at least one value. The deviation of one value or of equal ones is exactly 0."""
     low, high = min(values), max(values)
-    if low == high:
+    if len(values) == 1 or low == high:
         return Spread(low, 0.0, low, high)
     mean = math.fsum(values) / len(values)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
