@@ -14,7 +14,7 @@ from sparsemod.morphisms.inheritance.affine import (
     write,
     write_identity,
 )
-from sparsemod.morphisms.inheritance.signal import Signal, after
+from sparsemod.morphisms.inheritance.signal import Signal, after, new_moments
 
 State = dict[str, Tensor]
 
@@ -65,9 +65,7 @@ def carry(
     kept = before.within(now)
     if now.dilation != before.dilation:
         notes.append(f"dilation {before.dilation}->{now.dilation}" + ("" if kept else ", taps dropped"))
-    if now.kernel != before.kernel:
-        fewer = now.kernel < before.kernel
-        notes.append(f"kernel {before.kernel}->{now.kernel}" + (", outer taps dropped" if fewer else ""))
+    notes += kernel_notes(before, now)
     exact &= kept
     flat = state[name].ndim == 3  # a kernel over time
 
@@ -128,7 +126,7 @@ def insert(state: State, prefix: str, signal: Signal, now: Taps) -> tuple[Signal
     write_identity(state, name, norm, rows, mean, variance)
     mix = torch.zeros(signal.parents, filters)
     mix[:, rows] = signal.mix[:, columns] * sign
-    means, variances = torch.full((filters,), 0.4), torch.full((filters,), 0.34)
+    means, variances = new_moments(filters)
     means[rows], variances[rows] = mean, variance
     offset = signal.offset
     if len(passed) < len(live):
@@ -136,6 +134,14 @@ def insert(state: State, prefix: str, signal: Signal, now: Taps) -> tuple[Signal
         offset = offset + signal.mix[:, lost] @ signal.mean[lost]
     note = "new, the identity" if exact else f"new, passes on {len(passed)} of {len(live)} channels"
     return Signal(mix, offset, means, variances, True, signal.merged), exact, [note]
+
+
+def kernel_notes(before: Taps, now: Taps) -> list[str]:
+    """Return the change of the kernel in words; nothing for equal kernels."""
+    if now.kernel == before.kernel:
+        return []
+    dropped = ", outer taps dropped" if now.kernel < before.kernel else ""
+    return [f"kernel {before.kernel}->{now.kernel}{dropped}"]
 
 
 def keep_norm(state: State, norm: str, rows: Tensor, source: Tensor, layer: Affine) -> None:

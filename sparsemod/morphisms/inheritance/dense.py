@@ -18,7 +18,7 @@ from sparsemod.morphisms.inheritance.affine import (
     write_identity,
 )
 from sparsemod.morphisms.inheritance.align import Pairs, align
-from sparsemod.morphisms.inheritance.signal import Signal, after
+from sparsemod.morphisms.inheritance.signal import Signal, after, new_moments
 
 State = dict[str, Tensor]
 Size = tuple[int, int]
@@ -182,7 +182,7 @@ def _identity(state: State, layer: DenseLayer, signal: Signal, places: Size) -> 
     mix = torch.zeros(signal.parents, area, units)
     for place in range(area):
         mix[:, place, torch.arange(len(live)) * area + place] = signal.mix[:, live]
-    means, variances = torch.full((units,), 0.4), torch.full((units,), 0.34)
+    means, variances = new_moments(units)
     means[rows], variances[rows] = mean, variance
     return Signal(mix.flatten(0, 1), signal.offset.repeat_interleave(area), means, variances, True)
 
@@ -203,7 +203,7 @@ def _signed(
     if not half:  # one unit has no room for two signs: it starts anew, and the next layer returns its bias
         bias = following.bias + signal.lacking(following.weight)
         changed = Affine(torch.zeros(following.outputs, 1, 1, 1), bias, following.norm)
-        fresh = Signal(torch.zeros(1, 1), torch.zeros(1), torch.full((1,), 0.4), torch.full((1,), 0.34), True)
+        fresh = Signal(torch.zeros(1, 1), torch.zeros(1), *new_moments(1), True)
         return fresh, changed, False
     if half == following.outputs:
         left, inner = torch.eye(half), weight
@@ -220,7 +220,7 @@ def _signed(
         following.bias + signal.lacking(following.weight),
         following.norm,
     )
-    mean, variance = torch.full((units,), 0.4), torch.full((units,), 0.34)
+    mean, variance = new_moments(units)
     return (
         Signal(torch.eye(2 * half, units), torch.zeros(2 * half), mean, variance, True),
         changed,

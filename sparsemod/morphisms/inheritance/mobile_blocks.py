@@ -8,12 +8,11 @@ from torch import Tensor
 
 from sparsemod.morphisms.inheritance.affine import Norm, choose
 from sparsemod.morphisms.inheritance.align import align
-from sparsemod.morphisms.inheritance.convolution import Taps, insert
+from sparsemod.morphisms.inheritance.convolution import State, Taps, insert
 from sparsemod.morphisms.inheritance.mobile_parts import (
     PLAIN,
     Kept,
     Result,
-    State,
     carry_dense,
     carry_depthwise,
     carry_gate,

@@ -16,10 +16,17 @@ from sparsemod.morphisms.inheritance.affine import (
     write,
     write_identity,
 )
-from sparsemod.morphisms.inheritance.convolution import Taps, dirac, keep_norm, resize_kernel, set_rows
-from sparsemod.morphisms.inheritance.signal import Signal, after
+from sparsemod.morphisms.inheritance.convolution import (
+    State,
+    Taps,
+    dirac,
+    keep_norm,
+    kernel_notes,
+    resize_kernel,
+    set_rows,
+)
+from sparsemod.morphisms.inheritance.signal import Signal, after, new_moments
 
-State = dict[str, Tensor]
 Result = tuple[Signal, bool, list[str]]
 """The signal after a part, whether the part computes the same as the parent's, and notes."""
 
@@ -70,19 +77,14 @@ def lost(parents: int, channels: int) -> Signal:
     mix = torch.zeros(parents, channels)
     common = min(parents, channels)
     mix[torch.arange(common), torch.arange(common)] = 1.0
-    return Signal(
-        mix, torch.zeros(parents), torch.full((channels,), 0.4), torch.full((channels,), 0.34), False, merged=True
-    )  # fmt: skip
+    return Signal(mix, torch.zeros(parents), *new_moments(channels), False, merged=True)
 
 
 def carry_dense(
     state: State, weight: str, norm: str, layer: Kept, signal: Signal, before: Taps, now: Taps, source: Tensor | None = None
 ) -> Result:  # fmt: skip
     """Fill the child's convolution `weight` from the parent's `layer`; `source` states its outputs, by default the strongest."""
-    notes: list[str] = []
-    exact = before.within(now)
-    if before.kernel != now.kernel:
-        notes.append(f"kernel {before.kernel}->{now.kernel}" + ("" if exact else ", outer taps dropped"))
+    exact, notes = before.within(now), kernel_notes(before, now)
     if source is None:
         source, kept = choose(layer, int(state[weight].shape[0]))
         notes += width_notes(layer.outputs, source, kept)
@@ -106,12 +108,7 @@ def carry_depthwise(
     """Fill the child's depthwise convolution `prefix` from the parent's `layer`, channel by channel."""
     weight, norm = f"{prefix}.conv.weight", f"{prefix}.norm"
     selection = None if signal.merged else signal.selection()
-    exact = before.within(now)
-    notes = (
-        []
-        if before.kernel == now.kernel
-        else [f"kernel {before.kernel}->{now.kernel}" + ("" if exact else ", outer taps dropped")]
-    )
+    exact, notes = before.within(now), kernel_notes(before, now)
     if selection is None:
         selection, exact = positions(layer.outputs, int(state[weight].shape[0])), False
         notes.append("its input is another: kernels kept by position")

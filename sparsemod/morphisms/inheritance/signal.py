@@ -66,6 +66,11 @@ class Signal:
         return torch.einsum("ophw,p->o", weight, self.offset)
 
 
+def new_moments(channels: int) -> tuple[Tensor, Tensor]:
+    """Return mean and variance (channels,) of new channels: those of relu(x) for a standard normal x."""
+    return torch.full((channels,), 0.4), torch.full((channels,), 0.34)
+
+
 def after(layer: Affine, source: Tensor) -> Signal:
     """Return the signal after a layer and its relu; the child inherits the outputs `source` (-1: new)."""
     mix = torch.zeros(layer.outputs, len(source))
@@ -74,7 +79,7 @@ def after(layer: Affine, source: Tensor) -> Signal:
     mean, variance = layer.moments()
     # The mean replaces a missing channel.
     offset = torch.where(mix.any(1) | ~layer.alive(), torch.zeros_like(mean), mean)
-    new_mean, new_variance = torch.full((len(source),), 0.4), torch.full((len(source),), 0.34)
+    new_mean, new_variance = new_moments(len(source))
     new_mean[inherited], new_variance[inherited] = mean[source[inherited]], variance[source[inherited]]
     return Signal(mix, offset, new_mean, new_variance, True)
 
