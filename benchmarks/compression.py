@@ -32,7 +32,6 @@ METHODS = (
 )  # fmt: skip
 RATIOS = (2, 4, 8, 16, 32)
 COSTS = ("flash", "ram", "instructions")
-SCALES = {"flash": 1e-3, "ram": 1e-3, "instructions": 1e-3}
 UNITS = {"flash": "flash, kB", "ram": "RAM, kB", "instructions": "instructions, thousands"}
 TITLES = {"digits": "digits", "mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG)"}
 REFERENCE_NETWORK: dict[str, Any] = {
@@ -237,16 +236,16 @@ def draw(all_found: Sequence[Found], path: Path) -> None:
                 style = next(style for style, names in groups.items() if method in names)
                 rows = [found.pruned[method, r] for r in RATIOS if (method, r) in found.pruned]
                 axis.plot(
-                    [SCALES[cost] * mean(part, cost) for part in rows], [100 * mean(part, "error") for part in rows], style,
+                    [1e-3 * mean(part, cost) for part in rows], [100 * mean(part, "error") for part in rows], style,
                     marker=".", linewidth=1, color=f"C{place % 10}", label=method,
                 )  # fmt: skip
-            best = sorted((SCALES[cost] * one.values()[cost], one.values()["error"]) for one in found.dense)
+            best = sorted((1e-3 * one.values()[cost], one.values()["error"]) for one in found.dense)
             least = np.minimum.accumulate([error for _, error in best])
             axis.step(
                 [c for c, _ in best], 100 * least, where="post", color="black", linewidth=2, label="dense"
             )
             axis.plot(
-                [SCALES[cost] * mean(found.references, cost)], [100 * mean(found.references, "error")], "k*", markersize=9,
+                [1e-3 * mean(found.references, cost)], [100 * mean(found.references, "error")], "k*", markersize=9,
                 label="reference",
             )  # fmt: skip
             axis.set(xscale="log", yscale="log", xlabel=UNITS[cost], title=TITLES[found.name])

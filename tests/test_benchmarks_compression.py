@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sparsemod.records import Candidate, Measurement, TrialRecord, TrialState
+
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -55,6 +57,37 @@ def test_pruned_and_dense_networks_are_compared(
     assert f"| {100 * small.values()['error']:.1f} · {small.values()['flash'] / 1000:.1f} |" in text
     benchmark.draw([found], tmp_path / "figure.svg")
     assert (tmp_path / "figure.svg").read_text().count("magnitude") >= 1
+
+
+def network(error: float, flash: float, ram: float, instructions: float) -> TrialRecord:
+    values = {"error": error, "flash": flash, "ram": ram, "instructions": instructions}
+    measured = [Measurement(metric=name, value=value, unit="", method="x") for name, value in values.items()]
+    return TrialRecord(
+        index=0, state=TrialState.COMPLETED, candidate=Candidate(parameters={}, origin="grid", round="grid"), epochs=1, seed=0,
+        measurements=tuple(measured),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("benchmark", ["compression"], indirect=True)
+def test_a_network_is_beaten_by_one_dense_network_that_is_worse_in_nothing(benchmark: Any) -> None:
+    pruned = network(0.2, 1000, 500, 9000)
+    others = {
+        "equal": network(0.2, 1000, 500, 9000), "better": network(0.1, 900, 400, 8000), "more errors": network(0.3, 900, 400, 8000),
+        "more RAM": network(0.1, 900, 501, 8000),
+    }  # fmt: skip
+    beats = {
+        name: benchmark.Found("digits", [], {}, [one]).beaten(pruned, benchmark.COSTS)
+        for name, one in others.items()
+    }
+    assert beats == {"equal": True, "better": True, "more errors": False, "more RAM": False}
+    neither = benchmark.Found(
+        "digits", [], {("filters", 2): [pruned]}, [others["more errors"], others["more RAM"]]
+    )
+    assert not neither.beaten(pruned, benchmark.COSTS)
+    line = "| `filters` | 0 of 1 | +10.0 (+10.0 to +10.0) | +10.0 (+10.0 to +10.0) |"
+    assert benchmark.against_dense(neither)[2:] == [line]
+    small = benchmark.Found("digits", [], {("filters", 2): [network(0.2, 1, 1, 1)]}, neither.dense)
+    assert benchmark.against_dense(small)[2].count("no dense network is that small") == 2
 
 
 @pytest.mark.parametrize("benchmark", ["lottery"], indirect=True)
