@@ -204,6 +204,11 @@ def test_the_lists_of_speech_commands_are_the_splits(tmp_path: Path) -> None:
         InvalidInput, match=r"dataset.options.classes = 'yes, down': at least two of no, up, yes"
     ):
         load(DatasetSpec(name="folder", options={**options, "classes": "yes, down"}))
+    (tmp_path / "validation_list.txt").unlink()
+    with pytest.raises(
+        InvalidInput, match=r"'testing_list.txt': both validation_list.txt and testing_list.txt"
+    ):
+        load(DatasetSpec(name="folder", options=options))
 
 
 def test_a_folder_of_tables_with_its_own_splits(tmp_path: Path) -> None:

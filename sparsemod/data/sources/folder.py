@@ -97,10 +97,11 @@ _LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 
 
 def _listed(place: Path) -> dict[str, str]:
-    """Return class/file -> the split that a list names it in; {} without both lists."""
-    lists = {split: place / name for split, name in _LISTS.items()}
-    if not all(file.is_file() for file in lists.values()):
-        return {}
+    """Return class/file -> the split that a list names it in; {} without lists. Raises InvalidInput for one of two lists."""
+    lists = {split: place / name for split, name in _LISTS.items() if (place / name).is_file()}
+    if len(lists) == 1:
+        (only,) = lists.values()
+        raise InvalidInput(str(place), only.name, f"both {' and '.join(_LISTS.values())}, or neither")
     lines = {split: file.read_text(encoding="utf-8").split("\n") for split, file in lists.items()}
     return {line.strip(): split for split, found in lines.items() for line in found if line.strip()}
 
