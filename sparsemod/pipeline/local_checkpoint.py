@@ -4,8 +4,7 @@ import time
 from pathlib import Path
 
 from sparsemod.files import fingerprint, write_atomically
-from sparsemod.pipeline.reporter import Reporter
-from sparsemod.records import CurvePoint
+from sparsemod.pipeline.reporter import Forwarding, Reporter
 from sparsemod.sources.observation import Suggestion
 
 SECONDS = 20.0
@@ -35,32 +34,17 @@ class TrialCheckpoint:
                 file.unlink(missing_ok=True)
 
 
-class Checkpointed:
+class Checkpointed(Forwarding):
     """A reporter that forwards to `reporter` and writes the checkpoints, at most one every SECONDS."""
 
     def __init__(self, reporter: Reporter, checkpoint: TrialCheckpoint) -> None:
-        self._reporter, self._checkpoint = reporter, checkpoint
+        super().__init__(reporter)
+        self._checkpoint = checkpoint
         self._written = time.monotonic()
-
-    def stage(self, name: str) -> None:
-        """See Reporter."""
-        self._reporter.stage(name)
-
-    def point(self, point: CurvePoint) -> None:
-        """See Reporter."""
-        self._reporter.point(point)
-
-    def log(self, message: str, level: str = "info") -> None:
-        """See Reporter."""
-        self._reporter.log(message, level)
 
     def checkpoint(self, data: bytes) -> None:
         """See Reporter."""
-        self._reporter.checkpoint(data)
+        super().checkpoint(data)
         if time.monotonic() - self._written >= SECONDS:
             self._checkpoint.write(data)
             self._written = time.monotonic()
-
-    def should_stop(self) -> bool:
-        """See Reporter."""
-        return self._reporter.should_stop()

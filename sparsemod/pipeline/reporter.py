@@ -47,6 +47,33 @@ class Silent:
         return False
 
 
+class Forwarding:
+    """A reporter that forwards every event to `reporter`: the base of those that do something beside it."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def stage(self, name: str) -> None:
+        """See Reporter."""
+        self._reporter.stage(name)
+
+    def point(self, point: CurvePoint) -> None:
+        """See Reporter."""
+        self._reporter.point(point)
+
+    def log(self, message: str, level: str = "info") -> None:
+        """See Reporter."""
+        self._reporter.log(message, level)
+
+    def checkpoint(self, data: bytes) -> None:
+        """See Reporter."""
+        self._reporter.checkpoint(data)
+
+    def should_stop(self) -> bool:
+        """See Reporter."""
+        return self._reporter.should_stop()
+
+
 @dataclass(frozen=True)
 class ParentWeights:
     """The parent's parameters, its `weights` artifact (safetensors), the epochs of training in it, its artifact `rewind`."""

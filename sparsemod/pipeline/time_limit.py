@@ -6,12 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
 
+from sparsemod.pipeline.reporter import Forwarding, Reporter
 from sparsemod.records import CurvePoint
-
-if TYPE_CHECKING:
-    from sparsemod.pipeline.reporter import Reporter
 
 
 class TimeUp(BaseException):
@@ -21,14 +18,15 @@ class TimeUp(BaseException):
     """
 
 
-class Timed:
+class Timed(Forwarding):
     """A reporter that forwards to `reporter` and raises TimeUp after `seconds`.
 
     `at` is the current stage of the pipeline.
     """
 
-    def __init__(self, reporter: "Reporter", seconds: float) -> None:
-        self._reporter, self._end = reporter, time.monotonic() + seconds
+    def __init__(self, reporter: Reporter, seconds: float) -> None:
+        super().__init__(reporter)
+        self._end = time.monotonic() + seconds
         self.at = "start"
 
     def _check_time(self) -> None:
@@ -39,25 +37,17 @@ class Timed:
         """See Reporter."""
         self._check_time()
         self.at = name
-        self._reporter.stage(name)
+        super().stage(name)
 
     def point(self, point: CurvePoint) -> None:
         """See Reporter."""
         self._check_time()
-        self._reporter.point(point)
-
-    def log(self, message: str, level: str = "info") -> None:
-        """See Reporter."""
-        self._reporter.log(message, level)
-
-    def checkpoint(self, data: bytes) -> None:
-        """See Reporter."""
-        self._reporter.checkpoint(data)
+        super().point(point)
 
     def should_stop(self) -> bool:
         """See Reporter."""
         self._check_time()
-        return self._reporter.should_stop()
+        return super().should_stop()
 
 
 @contextmanager
