@@ -25,8 +25,7 @@ def small_darts(seed=0):
 
 
 def whole_of(module, settings=SPEC):
-    rule = RULES.create(settings.rule)
-    return BatchLoss(module, settings, functional.cross_entropy, rule, 3)
+    return BatchLoss(module, settings, functional.cross_entropy, 3)
 
 
 def test_the_published_head_has_its_shapes_and_parameters():
@@ -116,6 +115,12 @@ def test_where_there_is_no_head_the_key_is_named(rule, words):
     with pytest.raises(InvalidInput, match=words) as raised:
         train(module, digits(), SPEC.model_copy(update={"rule": RULES.config(rule)}), epochs=1, seed=0)
     assert raised.value.field == "training.auxiliary"
+
+
+def test_no_memory_is_predicted_for_a_head_with_a_rule_that_cannot_train_it():
+    settings = SPEC.model_copy(update={"rule": RULES.config("fa")})
+    with pytest.raises(InvalidInput, match="0 with the rule fa: an auxiliary head needs backpropagation"):
+        predicted(small_darts(), DataInfo(name="x", shape=(1, 8, 8), classes=10), settings)
 
 
 def test_the_preset_of_darts_has_the_published_weight():

@@ -149,16 +149,11 @@ class Problem:
         if "rule" in self.spec.searched():
             names = extremes(self.space.parameter("rule"))
         rules = {str(name): RULES.get(str(name), imports=imports, field="space.rule") for name in names}
-        teacher, auxiliary = self.spec.training.teacher, self.spec.training.auxiliary
+        teacher = self.spec.training.teacher
         if teacher is not None and teacher.place()[1] is None:
             network(teacher.network, "training.teacher.network")
         for name, rule in rules.items():
-            if teacher is not None and teacher.beta and rule.layer_by_layer:
-                allowed = f"0 with the rule {name}: attention transfer needs backpropagation"
-                raise InvalidInput("training.teacher.beta", teacher.beta, allowed)
-            if auxiliary and rule.layer_by_layer:
-                allowed = f"0 with the rule {name}: an auxiliary head needs backpropagation"
-                raise InvalidInput("training.auxiliary", auxiliary, allowed)
+            self.spec.training.check_rule(name, rule.layer_by_layer)
 
     @cached_property
     def objectives(self) -> Objectives:

@@ -46,10 +46,11 @@ def traced(module: nn.Module, info: DataInfo, settings: TrainingSpec, device: st
     """Return the trace of one iteration of `module`, on `device`, on random samples; its weights change."""
     module = module.train()
     rule = RULES.create(settings.rule)
+    alone = settings.model_copy(update={"teacher": None})
+    alone.check_rule(settings.rule.name, rule.layer_by_layer)
     rule.start(module, 0)
     loss, smoothing = LOSSES.create(settings.loss), settings.label_smoothing
-    alone = settings.model_copy(update={"teacher": None})
-    whole = BatchLoss(module, alone, lambda o, t: loss.mean(o, t, smoothing), rule, 0)
+    whole = BatchLoss(module, alone, lambda o, t: loss.mean(o, t, smoothing), 0)
     batch = _batch(info, settings, device)
     try:
         return trace_iteration(

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sparsemod.errors import InvalidInput
 from sparsemod.spec.methods import (
     LOSSES,
     METRICS,
@@ -122,3 +123,14 @@ class TrainingSpec(BaseModel):
         if self.batch_size < self.processes:
             raise ValueError(f"batch_size is {self.batch_size}, less than the {self.processes} processes")
         return self
+
+    def check_rule(self, name: str, layer_by_layer: bool) -> None:
+        """Raise InvalidInput for a part that needs backpropagation, with the rule `name` that trains layer by layer."""
+        if not layer_by_layer:
+            return
+        if self.teacher is not None and self.teacher.beta:
+            allowed = f"0 with the rule {name}: attention transfer needs backpropagation"
+            raise InvalidInput("training.teacher.beta", self.teacher.beta, allowed)
+        if self.auxiliary:
+            allowed = f"0 with the rule {name}: an auxiliary head needs backpropagation"
+            raise InvalidInput("training.auxiliary", self.auxiliary, allowed)

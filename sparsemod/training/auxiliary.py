@@ -13,7 +13,7 @@ from sparsemod.errors import InvalidInput
 from sparsemod.seeds import derived_seed
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training.checkpoint import restore_module
-from sparsemod.training.rules import LossFunction, TrainingRule
+from sparsemod.training.rules import LossFunction
 
 NAME = "auxiliary_head"
 """The method of a network that returns the name of a layer and a head for this layer's outputs."""
@@ -63,21 +63,13 @@ class Auxiliary:
         self._outputs = None
 
 
-def auxiliary_of(
-    module: nn.Module, settings: TrainingSpec, rule: TrainingRule[Any], seed: int
-) -> Auxiliary | None:
+def auxiliary_of(module: nn.Module, settings: TrainingSpec, seed: int) -> Auxiliary | None:
     """Return the auxiliary head of a training with these settings, None where its weight is 0.
 
-    Raises InvalidInput for a network without such a head, and for a rule that does not propagate through all layers.
+    Raises InvalidInput for a network without such a head.
     """
     if not settings.auxiliary:
         return None
     if not hasattr(module, NAME):
         raise InvalidInput("training.auxiliary", settings.auxiliary, "0 for a network without auxiliary head")
-    if rule.layer_by_layer:
-        raise InvalidInput(
-            "training.auxiliary",
-            settings.auxiliary,
-            f"0 with the rule {settings.rule.name}: an auxiliary head needs backpropagation",
-        )
     return Auxiliary(module, settings.auxiliary, seed)

@@ -10,7 +10,7 @@ from sparsemod.spec.training import TrainingSpec
 from sparsemod.training.auxiliary import auxiliary_of
 from sparsemod.training.distillation import taught
 from sparsemod.training.resident import Samples
-from sparsemod.training.rules import LossFunction, TrainingRule
+from sparsemod.training.rules import LossFunction
 
 
 class BatchLoss:
@@ -25,15 +25,14 @@ class BatchLoss:
         module: nn.Module,
         settings: TrainingSpec,
         own: LossFunction,
-        rule: TrainingRule[Any],
         seed: int,
         *,
         teacher: nn.Module | None = None,
         samples: Samples | None = None,
     ) -> None:
         self._module, self._own = module, own
-        self._auxiliary = auxiliary_of(module, settings, rule, seed)
-        self._taught = taught(module, teacher, settings, rule, samples)
+        self._auxiliary = auxiliary_of(module, settings, seed)
+        self._taught = taught(module, teacher, settings, samples)
 
     @property
     def trained(self) -> nn.Module:

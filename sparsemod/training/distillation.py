@@ -11,7 +11,7 @@ from sparsemod.sequences import Batch, call
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training.resident import Samples
-from sparsemod.training.rules import LossFunction, TrainingRule
+from sparsemod.training.rules import LossFunction
 
 _BATCH = 256
 
@@ -122,24 +122,16 @@ def taught(
     module: nn.Module,
     teacher: nn.Module | None,
     settings: TrainingSpec,
-    rule: TrainingRule[Any],
     samples: Samples | None,
 ) -> Distillation | None:
     """Return the distillation of a training with these settings, None without a teacher in them.
 
-    `samples`: see Distillation. Raises InvalidInput without the teacher's network, and for attention transfer with a
-    rule that does not propagate through all layers.
+    `samples`: see Distillation. Raises InvalidInput without the teacher's network.
     """
     if settings.teacher is None:
         return None
     if teacher is None:
         raise InvalidInput("training.teacher", None, "the teacher's network, an argument of this training")
-    if settings.teacher.beta and rule.layer_by_layer:
-        raise InvalidInput(
-            "training.teacher.beta",
-            settings.teacher.beta,
-            f"0 with the rule {settings.rule.name}: attention transfer needs backpropagation",
-        )
     device = next(module.parameters()).device
     return Distillation(module, teacher.to(device), settings.teacher, samples)
 

@@ -117,6 +117,7 @@ class _Training:
         self.data, self.settings, self.epochs, self.seed, self.device = data, settings, epochs, seed, device
         self.module = module.to(device)
         self.rule = RULES.create(settings.rule)
+        settings.check_rule(settings.rule.name, self.rule.layer_by_layer)
         self.precision = MixedPrecision(settings.precision, device)
         self.group = group or Alone()
         if len(data.train.shape) == 3:
@@ -142,9 +143,7 @@ class _Training:
         if self.precision.mixed or self.group.size > 1:
             self.rule.outputs, self.rule.scaled = self._outputs, self.precision.scaled
         samples = None if self.augment else self.data.train
-        self.whole = BatchLoss(
-            module, settings, self.batch_loss, self.rule, seed, teacher=teacher, samples=samples
-        )
+        self.whole = BatchLoss(module, settings, self.batch_loss, seed, teacher=teacher, samples=samples)
         self.optimizer = optimizers.build(self.whole.trained, settings)
         self.pruner = pruner
         if pruner is not None:
