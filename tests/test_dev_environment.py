@@ -269,7 +269,9 @@ def test_every_pin_runs_on_the_first_release_of_a_python_version() -> None:
     for distribution in importlib.metadata.distributions():
         needed = distribution.metadata["Requires-Python"]
         if needed and _normal(distribution.name) in pins():
-            assert release in SpecifierSet(needed), f"{distribution.name} {distribution.version} needs {needed}"
+            assert release in SpecifierSet(needed), (
+                f"{distribution.name} {distribution.version} needs {needed}"
+            )
 
 
 def test_pins_name_no_place_and_no_build() -> None:
