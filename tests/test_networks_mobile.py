@@ -277,6 +277,19 @@ def test_a_pruned_network_shrinks_and_a_child_inherits_from_it() -> None:
         assert difference(outputs(module, DIGITS), outputs(child.eval(), DIGITS)) < 1e-4
 
 
+@pytest.mark.parametrize(("before", "after", "same"), [(2, 8, False), (8, 2, True)])
+def test_a_gate_with_fewer_units_computes_another_function_and_says_so(
+    before: int, after: int, same: bool
+) -> None:
+    parent, child = (candidate(separable(8, squeeze=True, ratio=ratio)) for ratio in (before, after))
+    module, made = network(parent), built(create_family("mobile"), child, DIGITS, 1)
+    result = inherit("mobile", parent, module.state_dict(), child, made, DIGITS)
+    made.load_state_dict(result.state_dict, strict=True)
+    assert result.preserved is same
+    assert (difference(outputs(module, DIGITS), outputs(made.eval(), DIGITS)) < 1e-5) is same
+    assert result.notes == (f"b1: squeeze-and-excite: {8 // before}->{8 // after} units",)
+
+
 def test_genes_survive_a_round_trip() -> None:
     space = create_family("mobile").space(DIGITS)
     rng = np.random.default_rng(0)
