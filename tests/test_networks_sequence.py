@@ -74,6 +74,11 @@ def test_layers_are_named_by_kind_and_number_and_padded_as_stated():
     assert module.leaky_relu1.negative_slope == 0.2 and module.dropout1.p == 0.25
 
 
+def test_padding_is_no_part_of_a_mean():
+    module = sequence(parse_sequence("average 3 2"), (1, 8, 8), 2)
+    torch.testing.assert_close(module.average1(torch.ones(1, 1, 8, 8)), torch.ones(1, 1, 4, 4))
+
+
 def test_a_residual_adds_its_input():
     module = sequence(
         parse_sequence("conv 4, residual, relu, conv 4, end, residual, conv 6 3 stride 2, end"), (1, 9, 9), 2
