@@ -10,6 +10,8 @@ from test_studies_shared import STUDY
 
 from service.cli import main
 from sparsemod.pipeline.local_run import LocalFolder
+from sparsemod.records import Candidate, CurvePoint
+from sparsemod.report.tensorboard import TensorBoardLog
 
 
 def events(folder: Path) -> Any:
@@ -42,6 +44,25 @@ def test_a_study_writes_curves_and_results(tmp_path: Path, capsys: pytest.Captur
             ]
         for metric, value in trial.record.values().items():
             assert read.Scalars(f"result/{metric}")[-1].value == pytest.approx(value, rel=1e-6)
+
+
+def test_a_trial_that_is_started_again_replaces_its_run(tmp_path: Path) -> None:
+    log, candidate = TensorBoardLog(tmp_path), Candidate(parameters={}, origin="grid", round="grid")
+    for loss in (2.0, 1.0):
+        log.start(3, candidate)
+        log.point(
+            CurvePoint(
+                epoch=1,
+                train_loss=loss,
+                validation_loss=loss,
+                validation_error=0.5,
+                learning_rate=0.1,
+                seconds=1.0,
+            )
+        )
+    log.close()
+    assert len(list((tmp_path / "0003").iterdir())) == 1
+    assert [event.value for event in events(tmp_path / "0003").Scalars("train_loss")] == [1.0]
 
 
 def test_without_the_package_the_extra_is_named(
