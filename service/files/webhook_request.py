@@ -82,13 +82,21 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         found = [one for one in inner if one is not None]
         if found:
             return all(is_public(one) for one in found)
-    return address.is_global and not address.is_multicast
+        if address not in _GLOBAL_UNICAST:
+            return False
+    return address.is_global and not address.is_multicast and address not in _PROTOCOLS
 
 
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def post(
+# `is_global` also accepts IPv6 addresses outside of it: site-local ones, and ::7f00:1, which contains 127.0.0.1.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+
+# `is_global` refuses only a part of it. A cloud has its metadata at 192.0.0.192.
+_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
+
     url: str, secret: str, event: str, delivery: int, body: Mapping[str, Any], *, private: bool = False
 ) -> int:
     """Send a delivery and return the status of the answer. Raises DeliveryFailed."""
