@@ -1,10 +1,13 @@
 """Webhooks: what is queued for which change, signatures, retries, dead receivers, addresses that are refused."""
 
+import contextlib
 import hashlib
 import hmac
 import ipaddress
 import json
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,6 +217,25 @@ def test_a_receiver_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPat
         post(url, "secret", "ping", 1, {}, private=True)
 
 
+def test_a_receiver_that_answers_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte arrives in time, the end of the head never does."""
+    monkeypatch.setattr(webhook_request, "WHOLE_SECONDS", 0.5)
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            for _ in range(600):  # a minute, much longer than the limit
+                connection.sendall(b"x")
+                time.sleep(0.1)
+            connection.sendall(b"\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        with pytest.raises(DeliveryFailed, match=r"no answer within 0\.5 s"):
+            post(f"http://127.0.0.1:{server.getsockname()[1]}", "secret", "ping", 1, {}, private=True)
+
+
 PRIVATE = [
     "127.0.0.1", "10.0.0.1", "172.16.1.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
     "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::",
@@ -240,7 +262,7 @@ def test_private_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "url",
     ["ftp://a.example", "https://", "https://me:pw@a.example", "https://a.example/#x", "http://a.example:0/",
-     "http://a.example:99999/", "http://[::1", "file:///etc/passwd", "http://localhost/", "http://db.internal/"],
+     "http://a.example:99999/", "https://a.example/é", "https://a.example/a b", "http://[::1", "file:///etc/passwd", "http://localhost/", "http://db.internal/"],
 )  # fmt: skip
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match=r"^url"):
