@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from service.settings import Settings
 from service.store import Store
 from service.store import webhooks as webhook_store
 from service.store.webhook_deliveries import ATTEMPTS, LOG_SECONDS
-from sparsemod.errors import InvalidInput, NotFound
+from sparsemod.errors import Conflict, InvalidInput, NotFound
 from sparsemod.records import Candidate
 
 pytest_plugins = ["support_store_fixtures"]
@@ -326,6 +327,28 @@ def test_receivers_of_the_settings(tmp_path: Path, store: Store) -> None:
     assert due is not None and due.secret == "t" * 16
     store.manage_webhooks([], "")
     assert store.webhooks() == []
+
+
+def test_servers_that_start_at_once_register_the_receivers_of_the_settings_once(
+    store: Store, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_store, "MOST", 1)
+    store.add_webhook(URL, ALL)
+    with pytest.raises(Conflict, match="1 webhooks are registered"):
+        store.add_webhook(URL, ALL)
+    others = [Store.open(database) for _ in range(4)]
+    urls = [f"{URL}/{number}" for number in range(5)]  # more than the limit of the users' own
+    begin = threading.Barrier(len(others))
+
+    def manage(one: Store) -> None:
+        begin.wait()
+        one.manage_webhooks(urls, "s" * 16)
+
+    with ThreadPoolExecutor(len(others)) as pool:
+        list(pool.map(manage, others))
+    assert sorted(view.url for view in store.webhooks() if view.managed) == urls
+    for one in others:
+        one.close()
 
 
 @pytest.fixture

@@ -23,13 +23,15 @@ from sparsemod.objectives import GrowingFront
 from sparsemod.records import TrialState
 
 MOST = 100
-"""Largest number of webhooks of one owner."""
+"""Largest number of webhooks of one owner, besides those of the settings."""
 
 MOST_WAITING = 1000
 """Waiting deliveries of a webhook. While there are more, further events stay in the store."""
 
 _EVENTS_READ = 500
 """Events of one experiment that one step reads."""
+
+_MANAGED_LOCK = 0x73706D77  # arbitrary constant
 
 _NEW_SPEC = ("extended", "mended")
 
@@ -56,33 +58,37 @@ class Webhooks(Fronts):
         owner: str | None = None,
         experiment: int | None = None,
         everything: bool = False,
-        secret: str = "",
-        managed: bool = False,
     ) -> NewWebhook:
         """Register a receiver of the events from now on. Raises NotFound, Conflict when there are too many."""
-        now = self.clock()
-        values = {
-            "owner": owner, "url": url, "secret": secret or f"whsec_{secrets.token_urlsafe(32)}",
-            "events": [kind.value for kind in WebhookEvent if kind in kinds], "experiment_id": experiment,
-            "everything": everything, "managed": managed, "created_at": now, "retry_at": 0.0, "busy_until": 0.0,
-        }  # fmt: skip
         mine = webhooks.c.owner.is_(None) if owner is None else webhooks.c.owner == owner
         with self._write() as connection:
             if experiment is not None:
                 self._row(connection, experiment)
-            count = sa.select(sa.func.count()).select_from(webhooks).where(mine)
+            count = sa.select(sa.func.count()).where(mine, webhooks.c.managed.is_(sa.false()))
             if connection.execute(count).scalar_one() >= MOST:
                 raise Conflict(f"{MOST} webhooks are registered, the limit; delete some first")
-            row = (
-                connection.execute(sa.insert(webhooks).values(**values).returning(webhooks)).mappings().one()
-            )
-            before = sa.select(
-                sa.literal(row["id"], webhooks.c.id.type), experiments.c.id, experiments.c.events
-            ).where(*_scope(row))
-            connection.execute(
-                sa.insert(webhook_cursors).from_select(["webhook_id", "experiment_id", "counter"], before)
-            )
+            row = self._add_webhook(
+                connection, url, kinds, secret=f"whsec_{secrets.token_urlsafe(32)}", owner=owner,
+                experiment_id=experiment, everything=everything, managed=False,
+            )  # fmt: skip
             return NewWebhook(**_view(row, 0).model_dump(), secret=row["secret"])
+
+    def _add_webhook(
+        self, connection: sa.Connection, url: str, kinds: Sequence[WebhookEvent], **values: Any
+    ) -> sa.RowMapping:
+        """Add a webhook whose cursors stand at the present events; return its row."""
+        add = sa.insert(webhooks).values(
+            url=url, events=[kind.value for kind in WebhookEvent if kind in kinds], created_at=self.clock(),
+            retry_at=0.0, busy_until=0.0, **values,
+        )  # fmt: skip
+        row = connection.execute(add.returning(webhooks)).mappings().one()
+        present = sa.select(
+            sa.literal(row["id"], webhooks.c.id.type), experiments.c.id, experiments.c.events
+        ).where(*_scope(row))
+        connection.execute(
+            sa.insert(webhook_cursors).from_select(["webhook_id", "experiment_id", "counter"], present)
+        )
+        return row
 
     def webhooks(self, owner: Any = Everyone) -> list[WebhookView]:
         """Return the webhooks of `owner`, or all, oldest first."""
@@ -120,17 +126,19 @@ class Webhooks(Fronts):
 
     def manage_webhooks(self, urls: Sequence[str], secret: str) -> None:
         """Make the webhooks that come from the settings equal to `urls`. Those that stay keep their deliveries."""
-        known = {view.url: view for view in self.webhooks() if view.managed}
-        for url, view in known.items():
-            if url not in urls:
-                self.delete_webhook(view.id)
-        for url in dict.fromkeys(urls):
-            if url not in known:
-                self.add_webhook(url, tuple(WebhookEvent), everything=True, secret=secret, managed=True)
+        managed = webhooks.c.managed.is_(sa.true())
         with self._write() as connection:
-            connection.execute(
-                sa.update(webhooks).where(webhooks.c.managed.is_(sa.true())).values(secret=secret)
-            )
+            if self._postgres:  # several servers may start at once; SQLite allows one writer only
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MANAGED_LOCK)))
+            connection.execute(sa.delete(webhooks).where(managed, webhooks.c.url.not_in(urls)))
+            connection.execute(sa.update(webhooks).where(managed).values(secret=secret))
+            known = set(connection.execute(sa.select(webhooks.c.url).where(managed)).scalars())
+            for url in dict.fromkeys(urls):
+                if url not in known:
+                    self._add_webhook(
+                        connection, url, tuple(WebhookEvent), secret=secret, owner=None, experiment_id=None,
+                        everything=True, managed=True,
+                    )  # fmt: skip
 
     # -- from events to deliveries ----------------------------------------------------------------------
 
