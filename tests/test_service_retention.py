@@ -15,7 +15,7 @@ from service.http.feed import _Ring
 from service.http.housekeeping import Housekeeping
 from service.schemas.trials import Event, ExperimentState, LogLine
 from service.settings import Settings
-from service.store import Store
+from service.store import Store, retention
 from service.store.engine import moment
 from service.store.retention_policy import DAY_SECONDS, Expired, Policy, total
 from sparsemod.errors import NotFound
@@ -155,6 +155,21 @@ def test_events_logs_and_audit_go_by_age(store: Store, clock: Clock, files: Arti
     assert store.points_since(old, 1).full and not store.points_since(old, len(events)).full
     assert store.events(kept)[0].counter == 1
     assert total(store.expire(policy, files.remove)).nothing
+
+
+def test_no_transaction_deletes_many_entries(
+    store: Store, clock: Clock, files: ArtifactFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_BATCH", 2)
+    run(store, files, RESULTS[:3], {})
+    for number in range(5):
+        store.record("POST /experiments", f"/experiments/{number}")
+    clock.advance(11 * DAY_SECONDS)
+    policy = Policy(events=10.0, logs=10.0, audit=10.0)
+    foreseen = total(store.expire(policy, None, dry_run=True))
+    steps = list(store.expire(policy, files.remove))
+    assert max(max(step.counts().values()) for step in steps) == 2
+    assert total(steps) == foreseen and (foreseen.log_lines, foreseen.audit) == (3, 5)
 
 
 def test_a_change_since_the_plan_stops_the_deletion(store: Store, clock: Clock, files: ArtifactFiles) -> None:
