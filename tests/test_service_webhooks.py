@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import random
 import socket
 import threading
 import time
@@ -32,6 +33,7 @@ from service.schemas.webhooks import DeliveryState, WebhookEvent
 from service.settings import Settings
 from service.store import Store
 from service.store import webhooks as webhook_store
+from service.store.trial_rows import values_by_trial
 from service.store.webhook_deliveries import ATTEMPTS, LOG_SECONDS
 from sparsemod.errors import Conflict, InvalidInput, NotFound
 from sparsemod.records import Candidate
@@ -120,6 +122,37 @@ def test_two_servers_that_read_the_same_events_queue_them_once(
     assert store.queue_deliveries() == 0 and found == [1]
     second.close()
     assert [body["trial"] for body in bodies(store, hook)] == [0]
+
+
+def test_a_front_grows_from_the_front_before(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The front is that of all trials, but a step reads only the front and the new trials."""
+    made = store.create_experiment(spec()).id
+    hook = store.add_webhook(URL, [WebhookEvent.FRONT_CHANGED]).id
+    read: list[int] = []
+
+    def counted(*where: Any) -> dict[int, dict[str, float]]:
+        found = values_by_trial(*where)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(webhook_store, "values_by_trial", counted)
+    trial(store, made, 0, completed(0.0, 1200.0))  # over the budget until step 4
+    draw = random.Random(0)
+    width, fronts = 1, [0]
+    for step in range(8):
+        for _ in range(5):
+            trial(store, made, width, completed(draw.random(), draw.uniform(100.0, 1200.0)))
+            width += 1
+        if step == 4:
+            store.extend(made, {"r1": 100}, {"model_size": 1300.0})
+        read.clear()
+        store.queue_deliveries()
+        front = sorted(one.index for one in store.pareto(made).points)
+        assert bodies(store, hook)[-1]["front"] == front
+        if step not in (0, 4):
+            assert read == [fronts[-1] + 5]
+        fronts.append(len(front))
+    assert 0 in front and width > 2 * max(fronts)
 
 
 def test_a_full_queue_leaves_the_events_in_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

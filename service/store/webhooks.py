@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from service.schemas.trials import ExperimentState
 from service.schemas.webhooks import DeliveryState, NewWebhook, WebhookEvent, WebhookView
 from service.store.engine import moment
+from service.store.experiments import NEW_SPEC
 from service.store.front import Fronts
 from service.store.tables import events, experiments, trials
 from service.store.trial_rows import values_by_trial
@@ -32,8 +33,6 @@ _EVENTS_READ = 500
 """Events of one experiment that one step reads."""
 
 _MANAGED_LOCK = 0x73706D77  # arbitrary constant
-
-_NEW_SPEC = ("extended", "mended")
 
 _TRIAL_EVENTS = {
     TrialState.COMPLETED.value: WebhookEvent.TRIAL_COMPLETED, TrialState.FAILED.value: WebhookEvent.TRIAL_FAILED,
@@ -196,8 +195,11 @@ class Webhooks(Fronts):
             made = [one for event in fresh if (one := _delivery(row, event)) and one["event"] in wanted]
             front = None if cursor is None else cursor.front
             if WebhookEvent.FRONT_CHANGED.value in wanted and any(map(_moves_front, fresh)):
-                before = self._members_at(connection, row, seen) if front is None else front
-                front = self._members_at(connection, row, reached)
+                before = self._front_at(connection, row, seen) if front is None else front
+                # With another spec, dominated trials may join the front. A deleted event may have changed the spec.
+                whole = before is None or fresh[0].counter != seen + 1 or any(map(_changes_spec, fresh))
+                known = None if whole or before is None else (seen, before)
+                front = self._front_at(connection, row, reached, known)
                 if front is not None and before is not None and front != before:
                     made.append(_front_changed(row, fresh[-1], before, front))
         values = {"webhook_id": receiver["id"], "experiment_id": identity, "counter": reached, "front": front}
@@ -218,10 +220,17 @@ class Webhooks(Fronts):
                 connection.execute(sa.insert(webhook_deliveries), [{**new, **one} for one in made])
         return len(made)
 
-    def _members_at(
-        self, connection: sa.Connection, row: Mapping[Any, Any], counter: int
+    def _front_at(
+        self,
+        connection: sa.Connection,
+        row: Mapping[Any, Any],
+        counter: int,
+        known: tuple[int, list[int]] | None = None,
     ) -> list[int] | None:
-        """Return the trials on the front after event `counter`, None when the objectives are not known here."""
+        """Return the trials on the front after event `counter`, None when the objectives are not known here.
+
+        `known`: an earlier event, and the front after it. Then only these trials and those completed since are read.
+        """
         stored = self._stored(row["id"], row["spec"])
         if stored.error is not None:
             return None
@@ -229,10 +238,13 @@ class Webhooks(Fronts):
             front = GrowingFront(stored.spec.objectives_in_force())
         except InvalidInput:
             return None
-        done = (
+        done = [
             trials.c.experiment_id == row["id"], trials.c.state == TrialState.COMPLETED.value,
             trials.c.finished_event <= counter,
-        )  # fmt: skip
+        ]  # fmt: skip
+        if known is not None:
+            seen, members = known
+            done.append(sa.or_(trials.c.finished_event > seen, trials.c.index.in_(members)))
         values = values_by_trial(connection, *done)
         query = sa.select(trials.c.id, trials.c.index).where(*done).order_by(trials.c.finished_event)
         for identity, index in connection.execute(query):
@@ -294,7 +306,11 @@ def _body(row: Mapping[Any, Any], event: Any, kind: WebhookEvent) -> dict[str, A
 def _moves_front(event: Any) -> bool:
     if event.kind == "trial":
         return event.data.get("state") == TrialState.COMPLETED.value  # type: ignore[no-any-return]
-    return event.data.get("change") in _NEW_SPEC
+    return _changes_spec(event)
+
+
+def _changes_spec(event: Any) -> bool:
+    return event.data.get("change") in NEW_SPEC
 
 
 def _view(row: Mapping[Any, Any], waiting: int) -> WebhookView:
