@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from service.schemas.trials import ExperimentState
 from service.schemas.webhooks import DeliveryState, NewWebhook, WebhookEvent, WebhookView
-from service.store.engine import moment
+from service.store.engine import moment, owned_by
 from service.store.experiments import NEW_SPEC
 from service.store.front import Fronts
 from service.store.tables import events, experiments, trials
@@ -59,7 +59,7 @@ class Webhooks(Fronts):
         everything: bool = False,
     ) -> NewWebhook:
         """Register a receiver of the events from now on. Raises NotFound, Conflict when there are too many."""
-        mine = webhooks.c.owner.is_(None) if owner is None else webhooks.c.owner == owner
+        mine = owned_by(owner, webhooks.c.owner)
         with self._write() as connection:
             if experiment is not None:
                 self._row(connection, experiment)
@@ -93,7 +93,7 @@ class Webhooks(Fronts):
         """Return the webhooks of `owner`, or all, oldest first."""
         query = sa.select(webhooks).order_by(webhooks.c.id)
         if owner is not Everyone:
-            query = query.where(webhooks.c.owner.is_(None) if owner is None else webhooks.c.owner == owner)
+            query = query.where(owned_by(owner, webhooks.c.owner))
         with self._read() as connection:
             waiting = self._waiting(connection)
             return [_view(row, waiting.get(row["id"], 0)) for row in connection.execute(query).mappings()]
@@ -272,7 +272,7 @@ def _scope(receiver: Mapping[Any, Any]) -> list[sa.ColumnElement[bool]]:
     if receiver["everything"]:
         return [sa.true()]
     owner = receiver["owner"]
-    return [experiments.c.owner.is_(None) if owner is None else experiments.c.owner == owner]
+    return [owned_by(owner, experiments.c.owner)]
 
 
 def _delivery(row: Mapping[Any, Any], event: Any) -> dict[str, Any] | None:
