@@ -23,6 +23,8 @@ from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec
 from typer.testing import CliRunner
 
 from service.cli import app
+from service.cli.token import ScopeName
+from service.cli.webhook import EventName
 from service.client.client import Client
 from service.files import webhook_request
 from service.files.webhook_request import DeliveryFailed, check_url, is_public, post, signature
@@ -453,6 +455,12 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: 
         assert "sends to" in run("enable", "1")
         assert json.loads(run("list", "--json"))[0]["id"] == 1
         assert "deleted" in run("remove", "1")
+
+
+def test_the_command_line_knows_all_names_of_the_api() -> None:
+    """It repeats them, because the schemas take long to import."""
+    assert [one.value for one in EventName] == [one.value for one in WebhookEvent]
+    assert [one.value for one in ScopeName] == [one.value for one in Scope]
 
 
 def test_a_server_without_webhooks_needs_no_write(tmp_path: Path) -> None:
