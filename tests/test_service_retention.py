@@ -13,12 +13,13 @@ from service.files.doctor import examine
 from service.http.app import create_app
 from service.http.feed import _Ring
 from service.http.housekeeping import Housekeeping
+from service.jobs.exports import Exports
 from service.schemas.trials import Event, ExperimentState, LogLine
 from service.settings import Settings
 from service.store import Store, retention
 from service.store.engine import moment
 from service.store.retention_policy import DAY_SECONDS, Expired, Policy, total
-from sparsemod.errors import NotFound
+from sparsemod.errors import Conflict, NotFound
 from sparsemod.records import Artifact, Candidate
 
 pytest_plugins = ["support_store_fixtures"]
@@ -211,7 +212,9 @@ def test_the_stream_sends_reset(tmp_path: Path) -> None:
         assert "event: reset" in lines and f"id: {store.experiment(made).revision}" in lines
 
 
-def test_the_server_counts_and_logs_what_it_deleted(store: Store, clock: Clock, files: ArtifactFiles) -> None:
+def test_the_server_counts_and_logs_what_it_deleted(
+    store: Store, clock: Clock, files: ArtifactFiles, tmp_path: Path
+) -> None:
     made = run(store, files, RESULTS, PARENTS)
     over(store, made)
     clock.advance(30 * DAY_SECONDS)
@@ -219,6 +222,9 @@ def test_the_server_counts_and_logs_what_it_deleted(store: Store, clock: Clock, 
     found = Housekeeping(store, files, 1.0, Policy(artifacts=1.0), seen.append).expire()
     assert total(seen).counts() == found.counts() and found.trials == 2
     assert store.events(made)[-1].data == {"state": "done", "change": "expired", "trials": 2}
+    exports = Exports(store, files, Settings(data_dir=tmp_path))
+    with pytest.raises(Conflict, match="trial 5 has no network to export: retention has deleted its files"):
+        exports.start(made, [5], ["c"], None)
 
 
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
