@@ -28,6 +28,7 @@ from service.cli.webhook import EventName
 from service.client.client import Client
 from service.files import webhook_request
 from service.files.webhook_request import DeliveryFailed, check_url, is_public, post, signature
+from service.jobs import webhooks as webhook_jobs
 from service.jobs.webhooks import WebhookJobs
 from service.schemas.logins import Scope
 from service.schemas.trials import ExperimentState
@@ -341,6 +342,36 @@ def test_the_server_delivers_and_tries_again(
     assert {one.state for one in log} == {DeliveryState.DELIVERED} and log[-1].attempts == 3
     waiting = store.deliveries(dead.id)[-1]
     assert waiting.attempts > 0 and "no connection" in str(waiting.failure)
+    store.close()
+
+
+def test_no_error_ends_the_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    monkeypatch.setattr("service.store.webhook_deliveries.BACKOFF_SECONDS", (0.05, 0.1))
+    store = Store.open(f"sqlite:///{tmp_path / 'sparsemod.db'}")
+    hook = store.add_webhook(receiver.url, ALL).id
+    store.ping_webhook(hook)
+    failing = {"send": webhook_jobs.SENDERS + 1, "queue": 1}
+
+    def first_fail(name: str, work: Any) -> Any:
+        def call(*given: Any, **options: Any) -> Any:
+            failing[name] -= 1
+            if failing[name] >= 0:
+                raise KeyError("a fault of the program")
+            return work(*given, **options)
+
+        return call
+
+    monkeypatch.setattr(webhook_jobs, "post", first_fail("send", post))
+    monkeypatch.setattr(store, "queue_deliveries", first_fail("queue", store.queue_deliveries))
+    jobs = WebhookJobs(store, Settings(data_dir=tmp_path, webhook_private_addresses=True), pause=0.05)
+    jobs.begin()
+    receiver.wait(1)
+    jobs.close()
+    (sent,) = store.deliveries(hook)
+    assert sent.state is DeliveryState.DELIVERED and sent.attempts == webhook_jobs.SENDERS + 2
+    assert failing["queue"] < 0
     store.close()
 
 
