@@ -185,6 +185,19 @@ def test_workers_that_never_stay_end_the_fleet() -> None:
             harness.fleet.step()
 
 
+def test_a_worker_that_never_stays_is_replaced_while_another_one_runs() -> None:
+    """A broken node must not end the fleet, after any number of failures."""
+    harness = Harness(MemoryCluster(2), Bounds.of(2, None, None))
+    harness.step()
+    for failures in (3, 5000):
+        harness.fleet.members[0].failures = failures
+        worker_of(harness.cluster, "w-1").end("no disk")
+        harness.step(0.01)
+        assert harness.counts() == (1, 1, 0)
+        harness.step(20.0)
+        assert harness.counts() == (2, 0, 0)
+
+
 def test_a_worker_that_ran_a_while_is_replaced_again_and_again() -> None:
     harness = Harness(MemoryCluster(1), Bounds.of(1, None, None))
     for _ in range(GIVE_UP_AFTER + 3):

@@ -1,5 +1,6 @@
 """Quotas per owner: refusals that name quota, value and limit; what the API and the command show."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from service.cli import app
 from service.client.client import Client
 from service.errors import QuotaExceeded
 from service.files.artifacts import ArtifactFiles
+from service.http.feed import Feed
 from service.http.open_streams import OpenStreams
 from service.schemas.logins import Scope
 from service.store import Store
@@ -92,7 +94,7 @@ def test_streams_are_counted_by_owner() -> None:
     assert streams.used("ada") == 1 and streams.used("eve") == 0
 
 
-def test_over_http(tmp_path: Path) -> None:
+def test_over_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_app(tmp_path, quota_experiments=1, quota_streams=1, min_free_bytes=0) as http:
         store = store_of(http)
         ada = bearer(store.create_token("ada", [Scope.WRITE])[0])
@@ -113,8 +115,18 @@ def test_over_http(tmp_path: Path) -> None:
             ("disk", 0, None), ("uploads", 0, None), ("experiments", 1, 1), ("streams", 1, 1),
         ]  # fmt: skip
         streams.end("ada")
-        http.app.state.feed.end()  # type: ignore[attr-defined]
+        feed: Feed = http.app.state.feed  # type: ignore[attr-defined]
+        held: list[int] = []
+
+        async def sent(*_: object) -> AsyncIterator[bytes]:
+            for _ in range(3):
+                held.append(streams.used("ada"))
+                yield b":\n\n"
+
+        monkeypatch.setattr(feed, "experiment", sent)
         assert http.get(f"/experiments/{made}/stream", headers=ada).status_code == 200
+        assert held == [1, 1, 1]
+        monkeypatch.undo()
         assert streams.used("ada") == 0  # given back at the end of the stream
         assert http.get("/experiments/7777/stream", headers=ada).status_code == 404
         assert streams.used("ada") == 0

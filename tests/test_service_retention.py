@@ -13,12 +13,13 @@ from service.files.doctor import examine
 from service.http.app import create_app
 from service.http.feed import _Ring
 from service.http.housekeeping import Housekeeping
+from service.jobs.exports import Exports
 from service.schemas.trials import Event, ExperimentState, LogLine
 from service.settings import Settings
-from service.store import Store
+from service.store import Store, retention
 from service.store.engine import moment
 from service.store.retention_policy import DAY_SECONDS, Expired, Policy, total
-from sparsemod.errors import NotFound
+from sparsemod.errors import Conflict, NotFound
 from sparsemod.records import Artifact, Candidate
 
 pytest_plugins = ["support_store_fixtures"]
@@ -157,6 +158,21 @@ def test_events_logs_and_audit_go_by_age(store: Store, clock: Clock, files: Arti
     assert total(store.expire(policy, files.remove)).nothing
 
 
+def test_no_transaction_deletes_many_entries(
+    store: Store, clock: Clock, files: ArtifactFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_BATCH", 2)
+    run(store, files, RESULTS[:3], {})
+    for number in range(5):
+        store.record("POST /experiments", f"/experiments/{number}")
+    clock.advance(11 * DAY_SECONDS)
+    policy = Policy(events=10.0, logs=10.0, audit=10.0)
+    foreseen = total(store.expire(policy, None, dry_run=True))
+    steps = list(store.expire(policy, files.remove))
+    assert max(max(step.counts().values()) for step in steps) == 2
+    assert total(steps) == foreseen and (foreseen.log_lines, foreseen.audit) == (3, 5)
+
+
 def test_a_change_since_the_plan_stops_the_deletion(store: Store, clock: Clock, files: ArtifactFiles) -> None:
     made = run(store, files, RESULTS, PARENTS)
     over(store, made)
@@ -196,7 +212,9 @@ def test_the_stream_sends_reset(tmp_path: Path) -> None:
         assert "event: reset" in lines and f"id: {store.experiment(made).revision}" in lines
 
 
-def test_the_server_counts_and_logs_what_it_deleted(store: Store, clock: Clock, files: ArtifactFiles) -> None:
+def test_the_server_counts_and_logs_what_it_deleted(
+    store: Store, clock: Clock, files: ArtifactFiles, tmp_path: Path
+) -> None:
     made = run(store, files, RESULTS, PARENTS)
     over(store, made)
     clock.advance(30 * DAY_SECONDS)
@@ -204,6 +222,9 @@ def test_the_server_counts_and_logs_what_it_deleted(store: Store, clock: Clock, 
     found = Housekeeping(store, files, 1.0, Policy(artifacts=1.0), seen.append).expire()
     assert total(seen).counts() == found.counts() and found.trials == 2
     assert store.events(made)[-1].data == {"state": "done", "change": "expired", "trials": 2}
+    exports = Exports(store, files, Settings(data_dir=tmp_path))
+    with pytest.raises(Conflict, match="trial 5 has no network to export: retention has deleted its files"):
+        exports.start(made, [5], ["c"], None)
 
 
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

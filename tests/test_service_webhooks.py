@@ -1,11 +1,16 @@
 """Webhooks: what is queued for which change, signatures, retries, dead receivers, addresses that are refused."""
 
+import contextlib
 import hashlib
 import hmac
 import ipaddress
 import json
+import random
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +23,12 @@ from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec
 from typer.testing import CliRunner
 
 from service.cli import app
+from service.cli.token import ScopeName
+from service.cli.webhook import EventName
 from service.client.client import Client
 from service.files import webhook_request
 from service.files.webhook_request import DeliveryFailed, check_url, is_public, post, signature
+from service.jobs import webhooks as webhook_jobs
 from service.jobs.webhooks import WebhookJobs
 from service.schemas.logins import Scope
 from service.schemas.trials import ExperimentState
@@ -28,8 +36,9 @@ from service.schemas.webhooks import DeliveryState, WebhookEvent
 from service.settings import Settings
 from service.store import Store
 from service.store import webhooks as webhook_store
+from service.store.trial_rows import values_by_trial
 from service.store.webhook_deliveries import ATTEMPTS, LOG_SECONDS
-from sparsemod.errors import InvalidInput, NotFound
+from sparsemod.errors import Conflict, InvalidInput, NotFound
 from sparsemod.records import Candidate
 
 pytest_plugins = ["support_store_fixtures"]
@@ -116,6 +125,37 @@ def test_two_servers_that_read_the_same_events_queue_them_once(
     assert store.queue_deliveries() == 0 and found == [1]
     second.close()
     assert [body["trial"] for body in bodies(store, hook)] == [0]
+
+
+def test_a_front_grows_from_the_front_before(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The front is that of all trials, but a step reads only the front and the new trials."""
+    made = store.create_experiment(spec()).id
+    hook = store.add_webhook(URL, [WebhookEvent.FRONT_CHANGED]).id
+    read: list[int] = []
+
+    def counted(*where: Any) -> dict[int, dict[str, float]]:
+        found = values_by_trial(*where)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(webhook_store, "values_by_trial", counted)
+    trial(store, made, 0, completed(0.0, 1200.0))  # over the budget until step 4
+    draw = random.Random(0)
+    width, fronts = 1, [0]
+    for step in range(8):
+        for _ in range(5):
+            trial(store, made, width, completed(draw.random(), draw.uniform(100.0, 1200.0)))
+            width += 1
+        if step == 4:
+            store.extend(made, {"r1": 100}, {"model_size": 1300.0})
+        read.clear()
+        store.queue_deliveries()
+        front = sorted(one.index for one in store.pareto(made).points)
+        assert bodies(store, hook)[-1]["front"] == front
+        if step not in (0, 4):
+            assert read == [fronts[-1] + 5]
+        fronts.append(len(front))
+    assert 0 in front and width > 2 * max(fronts)
 
 
 def test_a_full_queue_leaves_the_events_in_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,10 +254,29 @@ def test_a_receiver_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPat
         post(url, "secret", "ping", 1, {}, private=True)
 
 
+def test_a_receiver_that_answers_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte arrives in time, the end of the head never does."""
+    monkeypatch.setattr(webhook_request, "WHOLE_SECONDS", 0.5)
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            for _ in range(600):  # a minute, much longer than the limit
+                connection.sendall(b"x")
+                time.sleep(0.1)
+            connection.sendall(b"\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        with pytest.raises(DeliveryFailed, match=r"no answer within 0\.5 s"):
+            post(f"http://127.0.0.1:{server.getsockname()[1]}", "secret", "ping", 1, {}, private=True)
+
+
 PRIVATE = [
     "127.0.0.1", "10.0.0.1", "172.16.1.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
     "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::",
-    "64:ff9b::7f00:1", "ff02::1",
+    "64:ff9b::7f00:1", "ff02::1", "fec0::1", "::7f00:1", "::ffff:0:7f00:1", "64:ff9b:1::7f00:1", "192.0.0.192",
 ]  # fmt: skip
 
 
@@ -240,7 +299,7 @@ def test_private_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "url",
     ["ftp://a.example", "https://", "https://me:pw@a.example", "https://a.example/#x", "http://a.example:0/",
-     "http://a.example:99999/", "http://[::1", "file:///etc/passwd", "http://localhost/", "http://db.internal/"],
+     "http://a.example:99999/", "https://a.example/é", "https://a.example/a b", "http://[::1", "file:///etc/passwd", "http://localhost/", "http://db.internal/"],
 )  # fmt: skip
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match=r"^url"):
@@ -286,6 +345,36 @@ def test_the_server_delivers_and_tries_again(
     store.close()
 
 
+def test_no_error_ends_the_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    monkeypatch.setattr("service.store.webhook_deliveries.BACKOFF_SECONDS", (0.05, 0.1))
+    store = Store.open(f"sqlite:///{tmp_path / 'sparsemod.db'}")
+    hook = store.add_webhook(receiver.url, ALL).id
+    store.ping_webhook(hook)
+    failing = {"send": webhook_jobs.SENDERS + 1, "queue": 1}
+
+    def first_fail(name: str, work: Any) -> Any:
+        def call(*given: Any, **options: Any) -> Any:
+            failing[name] -= 1
+            if failing[name] >= 0:
+                raise KeyError("a fault of the program")
+            return work(*given, **options)
+
+        return call
+
+    monkeypatch.setattr(webhook_jobs, "post", first_fail("send", post))
+    monkeypatch.setattr(store, "queue_deliveries", first_fail("queue", store.queue_deliveries))
+    jobs = WebhookJobs(store, Settings(data_dir=tmp_path, webhook_private_addresses=True), pause=0.05)
+    jobs.begin()
+    receiver.wait(1)
+    jobs.close()
+    (sent,) = store.deliveries(hook)
+    assert sent.state is DeliveryState.DELIVERED and sent.attempts == webhook_jobs.SENDERS + 2
+    assert failing["queue"] < 0
+    store.close()
+
+
 def test_receivers_of_the_settings(tmp_path: Path, store: Store) -> None:
     with pytest.raises(InvalidInput, match=r"^webhook_secret = '\(not shown\)': at least 16 characters"):
         WebhookJobs(store, Settings(data_dir=tmp_path, webhook_urls=(URL,), webhook_secret="short"))
@@ -304,6 +393,28 @@ def test_receivers_of_the_settings(tmp_path: Path, store: Store) -> None:
     assert due is not None and due.secret == "t" * 16
     store.manage_webhooks([], "")
     assert store.webhooks() == []
+
+
+def test_servers_that_start_at_once_register_the_receivers_of_the_settings_once(
+    store: Store, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_store, "MOST", 1)
+    store.add_webhook(URL, ALL)
+    with pytest.raises(Conflict, match="1 webhooks are registered"):
+        store.add_webhook(URL, ALL)
+    others = [Store.open(database) for _ in range(4)]
+    urls = [f"{URL}/{number}" for number in range(5)]  # more than the limit of the users' own
+    begin = threading.Barrier(len(others))
+
+    def manage(one: Store) -> None:
+        begin.wait()
+        one.manage_webhooks(urls, "s" * 16)
+
+    with ThreadPoolExecutor(len(others)) as pool:
+        list(pool.map(manage, others))
+    assert sorted(view.url for view in store.webhooks() if view.managed) == urls
+    for one in others:
+        one.close()
 
 
 @pytest.fixture
@@ -375,6 +486,12 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: 
         assert "sends to" in run("enable", "1")
         assert json.loads(run("list", "--json"))[0]["id"] == 1
         assert "deleted" in run("remove", "1")
+
+
+def test_the_command_line_knows_all_names_of_the_api() -> None:
+    """It repeats them, because the schemas take long to import."""
+    assert [one.value for one in EventName] == [one.value for one in WebhookEvent]
+    assert [one.value for one in ScopeName] == [one.value for one in Scope]
 
 
 def test_a_server_without_webhooks_needs_no_write(tmp_path: Path) -> None:

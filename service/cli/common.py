@@ -83,6 +83,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def module_names(modules: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the user's modules: those of the environment, then those of --import."""
+    from_environment = [name for name in os.environ.get(IMPORTS_VARIABLE, "").split(",") if name]
+    return tuple(dict.fromkeys([*from_environment, *(modules or ())]))
+
+
 def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
     """Import the user's modules here and in every command that this one starts;
     return their names. Raises InvalidInput when an import fails."""
@@ -91,8 +97,7 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
     from sparsemod.errors import InvalidInput, SparsemodError
     from sparsemod.registry import summarize_error
 
-    from_environment = [name for name in os.environ.get(IMPORTS_VARIABLE, "").split(",") if name]
-    names = list(dict.fromkeys([*from_environment, *(modules or ())]))
+    names = module_names(modules)
     for name in names:
         try:
             importlib.import_module(name)
@@ -104,7 +109,7 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
             raise InvalidInput("--import", name, f"a module that can be imported{why}") from error
     if names:
         os.environ[IMPORTS_VARIABLE] = ",".join(names)
-    return tuple(names)
+    return names
 
 
 def connect(url: str, timeout: float = 30.0, attempts: int | None = None) -> "Client":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import DEFAULT_SERVER, IMPORTS_VARIABLE, ImportOption, ServerOption
+from service.cli.common import DEFAULT_SERVER, ImportOption, ServerOption, module_names
 from service.cli.logs import LogFormat, LogFormatOption, configure_logs
 
 if TYPE_CHECKING:
@@ -101,13 +101,11 @@ def worker_options(
     server: str, need: "Need", drain: float, imports: list[str] | None, log_format: LogFormat
 ) -> tuple[str, ...]:
     """Return the options of each `sparsemod worker`, besides its name and its device."""
-    from_environment = [name for name in os.environ.get(IMPORTS_VARIABLE, "").split(",") if name]
-    # This process does not import the modules: the nodes may have them, and this machine need not.
-    modules = dict.fromkeys([*from_environment, *(imports or ())])
     threads = max(1, int(need.cpus))
     words = ["--server", server, "--drain", f"{drain:g}", "--threads", str(threads)]
     words += ["--log-format", log_format.value]
-    return (*words, *(word for module in modules for word in ("--import", module)))
+    # This process does not import the modules: the nodes may have them, and this machine need not.
+    return (*words, *(word for module in module_names(imports) for word in ("--import", module)))
 
 
 def check_cluster(cluster: "Cluster", need: "Need", bounds: "Bounds", server: str, autoscaler: bool) -> None:

@@ -47,6 +47,8 @@ def check_url(url: str, *, private: bool, field: str = "url") -> SplitResult:
 
     `private`: whether addresses of this machine and of private networks are allowed.
     """
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidInput(field, url, "an address of printable ASCII characters without spaces")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -82,10 +84,18 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         found = [one for one in inner if one is not None]
         if found:
             return all(is_public(one) for one in found)
-    return address.is_global and not address.is_multicast
+        if address not in _GLOBAL_UNICAST:
+            return False
+    return address.is_global and not address.is_multicast and address not in _PROTOCOLS
 
 
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+
+# `is_global` also accepts IPv6 addresses outside of it: site-local ones, and ::7f00:1, which contains 127.0.0.1.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+
+# `is_global` refuses only a part of it. A cloud has its metadata at 192.0.0.192.
+_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
 
 
 def post(
@@ -105,7 +115,8 @@ def post(
     connection = _connection(parts, private)
     sock = connection.sock
     # A receiver that sends a byte now and then would otherwise hold the thread for ever.
-    watchdog = threading.Timer(WHOLE_SECONDS, _shut, (sock,))
+    late, too_late = threading.Event(), f"no answer within {WHOLE_SECONDS:g} s"
+    watchdog = threading.Timer(WHOLE_SECONDS, _shut, (sock, late))
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -114,12 +125,13 @@ def post(
         path = parts.path or "/"
         connection.request("POST", f"{path}?{parts.query}" if parts.query else path, content, headers)
         status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        late = "" if watchdog.is_alive() else f"; no answer within {WHOLE_SECONDS:g} s"
-        raise DeliveryFailed(f"{error or type(error).__name__}{late}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: TLS, after the watchdog
+        raise DeliveryFailed(too_late if late.is_set() else str(error) or type(error).__name__) from error
     finally:
         watchdog.cancel()
         connection.close()
+    if late.is_set():
+        raise DeliveryFailed(too_late)  # http.client takes the end of the connection for the end of the head
     if not 200 <= status < 300:
         redirect = ", a redirect, which is not followed" if 300 <= status < 400 else ""
         raise DeliveryFailed(f"the receiver answered {status}{redirect}", status)
@@ -168,7 +180,8 @@ def _first_answering(addresses: list[tuple[Any, Any]]) -> socket.socket:
     raise last or OSError("no address")
 
 
-def _shut(sock: socket.socket) -> None:
+def _shut(sock: socket.socket, late: threading.Event) -> None:
+    late.set()
     try:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:

@@ -10,12 +10,7 @@ from service.fleet.placement import Cluster, Phase, PlacedWorker
 from service.fleet.queue_reader import QueueReader
 from service.fleet.resources import Need, why_pending
 from service.fleet.scaling import Demand, Scaling
-from service.processes.supervisor import (
-    GIVE_UP_AFTER,
-    RESTART_SECONDS,
-    STEADY_SECONDS,
-    SupervisionFailed,
-)
+from service.processes.supervisor import GIVE_UP_AFTER, STEADY_SECONDS, SupervisionFailed, restart_pause
 from sparsemod.errors import ServerUnavailable, SparsemodError
 
 log = structlog.get_logger("fleet")
@@ -167,7 +162,7 @@ class Fleet:
         member.why = f"{member.name}: {why}"
         if member.failures > GIVE_UP_AFTER and not any(m.phase is Phase.RUNNING for m in self.members):
             raise SupervisionFailed(f"worker {member.name} failed {member.failures} times in a row: {why}")
-        pause = min(RESTART_SECONDS[0] * 2 ** (member.failures - 1), RESTART_SECONDS[1])
+        pause = restart_pause(member.failures)
         member.next_start = now + pause
         log.warning("worker ended, replacing it", worker=member.name, reason=why, pause=pause)
 

@@ -109,7 +109,7 @@ RULES: dict[str, Rule] = {
     "POST /models/{model}/experiments": WRITE,
     "GET /webhooks": WRITE,
     "POST /webhooks": WRITE,
-    "GET /webhooks/{webhook}/deliveries": WRITE,
+    "GET /webhooks/{webhook}/deliveries": OWN,
     "POST /webhooks/{webhook}/ping": OWN,
     "POST /webhooks/{webhook}/enable": OWN,
     "DELETE /webhooks/{webhook}": OWN,

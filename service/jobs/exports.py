@@ -69,9 +69,9 @@ class Exports:
         target = device or self._store.experiment(experiment).spec.target.device
         for trial in (self._store.trial(experiment, index) for index in indices):
             if trial.artifact("network") is None:
-                raise Conflict(
-                    f"trial {trial.index} has no network to export: its state is {trial.state.value}"
-                )
+                deleted = "retention has deleted its files"
+                why = f"its state is {trial.state.value}" if trial.files_expired_at is None else deleted
+                raise Conflict(f"trial {trial.index} has no network to export: {why}")
         self._store.queue_exports(experiment, indices, formats, target, names)
         views = [
             view for index in indices for view in self.listed(experiment, index) if view.format in formats

@@ -60,6 +60,12 @@ class Program:
         return self.process is not None and self.process.poll() is None
 
 
+def restart_pause(failures: int) -> float:
+    """Return the seconds before the next start after this many failures in a row, at least 1."""
+    first, longest = RESTART_SECONDS
+    return min(first * 2.0 ** min(failures - 1, 30), longest)
+
+
 def command(*arguments: str) -> list[str]:
     """Return the command line of a sparsemod process."""
     return [sys.executable, "-m", "service.cli", *arguments]
@@ -93,7 +99,7 @@ class Supervisor:
                     raise SupervisionFailed(
                         f"the {program.name} process ended {program.failures} times in a row (exit code {code}){place}"
                     )
-                pause = min(RESTART_SECONDS[0] * 2 ** (program.failures - 1), RESTART_SECONDS[1])
+                pause = restart_pause(program.failures)
                 program.next_start = now + pause
                 log.warning("process ended, restarting", process=program.name, code=code, pause=pause)
             if now >= program.next_start:

@@ -227,6 +227,11 @@ _REASONS = {
 """SQLite's messages -> explanations."""
 
 
+def owned_by(owner: str | None, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
+    """Return the condition that a row belongs to `owner`; None: to nobody, as on a server without logins."""
+    return column.is_(None) if owner is None else column == owner
+
+
 class Base:
     """Shared base of the store's classes: engine, clock, transactions, events.
 

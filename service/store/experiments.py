@@ -28,6 +28,9 @@ from sparsemod.spec.extension import extended
 SILENT_SECONDS = 15.0
 """Seconds without a claim after which an idle worker counts as gone."""
 
+NEW_SPEC = ("extended", "mended")
+"""Changes of an experiment after which its spec is another one."""
+
 
 class Experiments(Quotas):
     """Methods of the store for experiments and their events."""

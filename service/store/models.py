@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.models import ModelState, ModelView
-from service.store.engine import moment
+from service.store.engine import moment, owned_by
 from service.store.quotas import Quotas
 from service.store.tables import artifacts, experiments, models
 from sparsemod.errors import Conflict, NotFound, StaleLease
@@ -28,7 +28,7 @@ class Models(Quotas):
         Raises Conflict when there are too many models, QuotaExceeded, NotFound for a file that is not stored.
         """
         same = (models.c.name == name, models.c.digest == digest, models.c.device == device)
-        mine = models.c.owner.is_(None) if owner is None else models.c.owner == owner
+        mine = owned_by(owner, models.c.owner)
         with self._write() as connection:
             lock = sa.select(artifacts.c.digest).where(artifacts.c.digest == digest)
             if connection.execute(lock.with_for_update()).scalar() is None:

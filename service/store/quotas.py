@@ -12,6 +12,7 @@ from service.errors import QuotaExceeded
 from service.schemas.quotas import QuotaName
 from service.schemas.trials import ExperimentState
 from service.settings import Settings
+from service.store.engine import owned_by
 from service.store.pauses import Pauses
 from service.store.tables import artifacts, experiments, models, pauses, trial_artifacts, trials
 
@@ -118,8 +119,8 @@ class Quotas(Pauses):
 
 
 def _used(connection: sa.Connection, owner: str | None, name: QuotaName) -> int:
-    mine = experiments.c.owner.is_(None) if owner is None else experiments.c.owner == owner
-    uploaded = models.c.owner.is_(None) if owner is None else models.c.owner == owner
+    mine = owned_by(owner, experiments.c.owner)
+    uploaded = owned_by(owner, models.c.owner)
     count = sa.select(sa.func.count())
     if name == "experiments":
         return int(connection.execute(count.select_from(experiments).where(mine)).scalar_one())

@@ -82,7 +82,8 @@ class Retention(Files, Fronts):
         if policy.logs is not None:
             yield from self._expire_logs(now - policy.logs * DAY_SECONDS, dry_run)
         if policy.audit is not None:
-            yield self._expire_audit(now - policy.audit * DAY_SECONDS, dry_run)
+            for count in self._drop_rows(audit, audit.c.time < now - policy.audit * DAY_SECONDS, dry_run):
+                yield Expired(audit=count)
 
     def keep(self, experiment_id: int, kept: bool, indices: Sequence[int] | None = None) -> None:
         """Protect an experiment, or some of its trials, from retention; `kept=False` ends this. Raises NotFound."""
@@ -296,32 +297,26 @@ class Retention(Files, Fronts):
                 attempts.c.ended_at < limit,
                 trials.c.kept.is_(sa.false()),
                 experiments.c.kept.is_(sa.false()),
-                sa.exists().where(log_lines.c.attempt_id == attempts.c.id),
             )
-            .order_by(attempts.c.id)
         )
-        with self._read() as connection:
-            identities = list(connection.execute(old).scalars())
-        for part in _parts(identities):
-            among = log_lines.c.attempt_id.in_(part)
-            if dry_run:
-                with self._read() as connection:
-                    count = connection.execute(
-                        sa.select(sa.func.count()).select_from(log_lines).where(among)
-                    ).scalar_one()
-            else:
-                with self._write() as connection:
-                    count = connection.execute(sa.delete(log_lines).where(among)).rowcount
+        lines = log_lines.c.attempt_id.in_(old)
+        for count in self._drop_rows(log_lines, lines, dry_run):
             yield Expired(log_lines=count)
 
-    def _expire_audit(self, limit: float, dry_run: bool) -> Expired:
-        old = audit.c.time < limit
+    def _drop_rows(self, table: sa.Table, old: sa.ColumnElement[bool], dry_run: bool) -> Iterator[int]:
+        """Delete the rows that meet a condition, in batches; yield the number of each."""
         if dry_run:
             with self._read() as connection:
-                query = sa.select(sa.func.count()).select_from(audit).where(old)
-                return Expired(audit=connection.execute(query).scalar_one())
-        with self._write() as connection:
-            return Expired(audit=connection.execute(sa.delete(audit).where(old)).rowcount)
+                yield connection.execute(sa.select(sa.func.count()).where(old)).scalar_one()
+            return
+        while True:
+            with self._read() as connection:
+                batch = list(connection.execute(sa.select(table.c.id).where(old).limit(_BATCH)).scalars())
+            if not batch:
+                return
+            with self._write() as connection:
+                count = connection.execute(sa.delete(table).where(table.c.id.in_(batch))).rowcount
+            yield count
 
 
 def _can_run(row: Any) -> bool:

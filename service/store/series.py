@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from service.schemas.dashboard import Points, Revision, Timeline
 from service.store.engine import Clock
+from service.store.experiments import NEW_SPEC
 from service.store.front import Fronts
 from service.store.tables import attempts, events, experiments, trials
 from service.store.trial_rows import values_by_trial
@@ -21,9 +22,6 @@ from sparsemod.units import METRICS
 
 _MANY = 2000
 """Above this number of new events all trials are sent, which is cheaper than finding the changed ones."""
-
-_NEW_SPEC = ("extended", "mended")
-"""Changes of an experiment after which its spec is another one."""
 
 _STATES = tuple(TrialState)
 
@@ -159,7 +157,7 @@ class Series(Fronts):
                 events.c.kind.in_(["trial", "experiment"]),
             )
         ).all()
-        if any(kind == "experiment" and data.get("change") in _NEW_SPEC for kind, data in rows):
+        if any(kind == "experiment" and data.get("change") in NEW_SPEC for kind, data in rows):
             return None
         return sorted({int(data["index"]) for kind, data in rows if kind == "trial"})
 

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from service.schemas.trials import ExperimentState
 from service.schemas.webhooks import DeliveryState, NewWebhook, WebhookEvent, WebhookView
-from service.store.engine import moment
+from service.store.engine import moment, owned_by
+from service.store.experiments import NEW_SPEC
 from service.store.front import Fronts
 from service.store.tables import events, experiments, trials
 from service.store.trial_rows import values_by_trial
@@ -23,7 +24,7 @@ from sparsemod.objectives import GrowingFront
 from sparsemod.records import TrialState
 
 MOST = 100
-"""Largest number of webhooks of one owner."""
+"""Largest number of webhooks of one owner, besides those of the settings."""
 
 MOST_WAITING = 1000
 """Waiting deliveries of a webhook. While there are more, further events stay in the store."""
@@ -31,7 +32,7 @@ MOST_WAITING = 1000
 _EVENTS_READ = 500
 """Events of one experiment that one step reads."""
 
-_NEW_SPEC = ("extended", "mended")
+_MANAGED_LOCK = 0x73706D77  # arbitrary constant
 
 _TRIAL_EVENTS = {
     TrialState.COMPLETED.value: WebhookEvent.TRIAL_COMPLETED, TrialState.FAILED.value: WebhookEvent.TRIAL_FAILED,
@@ -56,39 +57,43 @@ class Webhooks(Fronts):
         owner: str | None = None,
         experiment: int | None = None,
         everything: bool = False,
-        secret: str = "",
-        managed: bool = False,
     ) -> NewWebhook:
         """Register a receiver of the events from now on. Raises NotFound, Conflict when there are too many."""
-        now = self.clock()
-        values = {
-            "owner": owner, "url": url, "secret": secret or f"whsec_{secrets.token_urlsafe(32)}",
-            "events": [kind.value for kind in WebhookEvent if kind in kinds], "experiment_id": experiment,
-            "everything": everything, "managed": managed, "created_at": now, "retry_at": 0.0, "busy_until": 0.0,
-        }  # fmt: skip
-        mine = webhooks.c.owner.is_(None) if owner is None else webhooks.c.owner == owner
+        mine = owned_by(owner, webhooks.c.owner)
         with self._write() as connection:
             if experiment is not None:
                 self._row(connection, experiment)
-            count = sa.select(sa.func.count()).select_from(webhooks).where(mine)
+            count = sa.select(sa.func.count()).where(mine, webhooks.c.managed.is_(sa.false()))
             if connection.execute(count).scalar_one() >= MOST:
                 raise Conflict(f"{MOST} webhooks are registered, the limit; delete some first")
-            row = (
-                connection.execute(sa.insert(webhooks).values(**values).returning(webhooks)).mappings().one()
-            )
-            before = sa.select(
-                sa.literal(row["id"], webhooks.c.id.type), experiments.c.id, experiments.c.events
-            ).where(*_scope(row))
-            connection.execute(
-                sa.insert(webhook_cursors).from_select(["webhook_id", "experiment_id", "counter"], before)
-            )
+            row = self._add_webhook(
+                connection, url, kinds, secret=f"whsec_{secrets.token_urlsafe(32)}", owner=owner,
+                experiment_id=experiment, everything=everything, managed=False,
+            )  # fmt: skip
             return NewWebhook(**_view(row, 0).model_dump(), secret=row["secret"])
+
+    def _add_webhook(
+        self, connection: sa.Connection, url: str, kinds: Sequence[WebhookEvent], **values: Any
+    ) -> sa.RowMapping:
+        """Add a webhook whose cursors stand at the present events; return its row."""
+        add = sa.insert(webhooks).values(
+            url=url, events=[kind.value for kind in WebhookEvent if kind in kinds], created_at=self.clock(),
+            retry_at=0.0, busy_until=0.0, **values,
+        )  # fmt: skip
+        row = connection.execute(add.returning(webhooks)).mappings().one()
+        present = sa.select(
+            sa.literal(row["id"], webhooks.c.id.type), experiments.c.id, experiments.c.events
+        ).where(*_scope(row))
+        connection.execute(
+            sa.insert(webhook_cursors).from_select(["webhook_id", "experiment_id", "counter"], present)
+        )
+        return row
 
     def webhooks(self, owner: Any = Everyone) -> list[WebhookView]:
         """Return the webhooks of `owner`, or all, oldest first."""
         query = sa.select(webhooks).order_by(webhooks.c.id)
         if owner is not Everyone:
-            query = query.where(webhooks.c.owner.is_(None) if owner is None else webhooks.c.owner == owner)
+            query = query.where(owned_by(owner, webhooks.c.owner))
         with self._read() as connection:
             waiting = self._waiting(connection)
             return [_view(row, waiting.get(row["id"], 0)) for row in connection.execute(query).mappings()]
@@ -120,17 +125,19 @@ class Webhooks(Fronts):
 
     def manage_webhooks(self, urls: Sequence[str], secret: str) -> None:
         """Make the webhooks that come from the settings equal to `urls`. Those that stay keep their deliveries."""
-        known = {view.url: view for view in self.webhooks() if view.managed}
-        for url, view in known.items():
-            if url not in urls:
-                self.delete_webhook(view.id)
-        for url in dict.fromkeys(urls):
-            if url not in known:
-                self.add_webhook(url, tuple(WebhookEvent), everything=True, secret=secret, managed=True)
+        managed = webhooks.c.managed.is_(sa.true())
         with self._write() as connection:
-            connection.execute(
-                sa.update(webhooks).where(webhooks.c.managed.is_(sa.true())).values(secret=secret)
-            )
+            if self._postgres:  # several servers may start at once; SQLite allows one writer only
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MANAGED_LOCK)))
+            connection.execute(sa.delete(webhooks).where(managed, webhooks.c.url.not_in(urls)))
+            connection.execute(sa.update(webhooks).where(managed).values(secret=secret))
+            known = set(connection.execute(sa.select(webhooks.c.url).where(managed)).scalars())
+            for url in dict.fromkeys(urls):
+                if url not in known:
+                    self._add_webhook(
+                        connection, url, tuple(WebhookEvent), secret=secret, owner=None, experiment_id=None,
+                        everything=True, managed=True,
+                    )  # fmt: skip
 
     # -- from events to deliveries ----------------------------------------------------------------------
 
@@ -188,8 +195,11 @@ class Webhooks(Fronts):
             made = [one for event in fresh if (one := _delivery(row, event)) and one["event"] in wanted]
             front = None if cursor is None else cursor.front
             if WebhookEvent.FRONT_CHANGED.value in wanted and any(map(_moves_front, fresh)):
-                before = self._members_at(connection, row, seen) if front is None else front
-                front = self._members_at(connection, row, reached)
+                before = self._front_at(connection, row, seen) if front is None else front
+                # With another spec, dominated trials may join the front. A deleted event may have changed the spec.
+                whole = before is None or fresh[0].counter != seen + 1 or any(map(_changes_spec, fresh))
+                known = None if whole or before is None else (seen, before)
+                front = self._front_at(connection, row, reached, known)
                 if front is not None and before is not None and front != before:
                     made.append(_front_changed(row, fresh[-1], before, front))
         values = {"webhook_id": receiver["id"], "experiment_id": identity, "counter": reached, "front": front}
@@ -210,10 +220,17 @@ class Webhooks(Fronts):
                 connection.execute(sa.insert(webhook_deliveries), [{**new, **one} for one in made])
         return len(made)
 
-    def _members_at(
-        self, connection: sa.Connection, row: Mapping[Any, Any], counter: int
+    def _front_at(
+        self,
+        connection: sa.Connection,
+        row: Mapping[Any, Any],
+        counter: int,
+        known: tuple[int, list[int]] | None = None,
     ) -> list[int] | None:
-        """Return the trials on the front after event `counter`, None when the objectives are not known here."""
+        """Return the trials on the front after event `counter`, None when the objectives are not known here.
+
+        `known`: an earlier event, and the front after it. Then only these trials and those completed since are read.
+        """
         stored = self._stored(row["id"], row["spec"])
         if stored.error is not None:
             return None
@@ -221,10 +238,13 @@ class Webhooks(Fronts):
             front = GrowingFront(stored.spec.objectives_in_force())
         except InvalidInput:
             return None
-        done = (
+        done = [
             trials.c.experiment_id == row["id"], trials.c.state == TrialState.COMPLETED.value,
             trials.c.finished_event <= counter,
-        )  # fmt: skip
+        ]  # fmt: skip
+        if known is not None:
+            seen, members = known
+            done.append(sa.or_(trials.c.finished_event > seen, trials.c.index.in_(members)))
         values = values_by_trial(connection, *done)
         query = sa.select(trials.c.id, trials.c.index).where(*done).order_by(trials.c.finished_event)
         for identity, index in connection.execute(query):
@@ -252,7 +272,7 @@ def _scope(receiver: Mapping[Any, Any]) -> list[sa.ColumnElement[bool]]:
     if receiver["everything"]:
         return [sa.true()]
     owner = receiver["owner"]
-    return [experiments.c.owner.is_(None) if owner is None else experiments.c.owner == owner]
+    return [owned_by(owner, experiments.c.owner)]
 
 
 def _delivery(row: Mapping[Any, Any], event: Any) -> dict[str, Any] | None:
@@ -286,7 +306,11 @@ def _body(row: Mapping[Any, Any], event: Any, kind: WebhookEvent) -> dict[str, A
 def _moves_front(event: Any) -> bool:
     if event.kind == "trial":
         return event.data.get("state") == TrialState.COMPLETED.value  # type: ignore[no-any-return]
-    return event.data.get("change") in _NEW_SPEC
+    return _changes_spec(event)
+
+
+def _changes_spec(event: Any) -> bool:
+    return event.data.get("change") in NEW_SPEC
 
 
 def _view(row: Mapping[Any, Any], waiting: int) -> WebhookView:
