@@ -111,15 +111,18 @@ def recurrent_nodes(kind: str, inputs: str = "t w r b", **attributes: Any) -> li
     ]
 
 
-@pytest.mark.parametrize(("kind", "direction"), [("GRU", "forward"), ("GRU", "reverse"), ("LSTM", "reverse")])
-def test_directions_of_onnx(kind: str, direction: str) -> None:
-    constants = {**(GRU if kind == "GRU" else LSTM), "zero": np.array([0])}
-    content = onnx_model(recurrent_nodes(kind, direction=direction), constants, STEPS, ("n", 5))
+def same_as_the_runtime(content: bytes) -> None:
     x = np.random.default_rng(3).normal(size=(4, *STEPS)).astype(np.float32)
     module = read_model(Source("m.onnx", content)).module
     assert module is not None
     with torch.no_grad():
         np.testing.assert_allclose(module(torch.from_numpy(x)).numpy(), run_onnx(content, x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "direction"), [("GRU", "forward"), ("GRU", "reverse"), ("LSTM", "reverse")])
+def test_directions_of_onnx(kind: str, direction: str) -> None:
+    constants = {**(GRU if kind == "GRU" else LSTM), "zero": np.array([0])}
+    same_as_the_runtime(onnx_model(recurrent_nodes(kind, direction=direction), constants, STEPS, ("n", 5)))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +165,31 @@ def test_an_axis_that_mixes_the_batch_with_others_is_refused() -> None:
         read_model(Source("m.onnx", onnx_model(nodes, {}, STEPS)))
 
 
+@pytest.mark.parametrize(
+    ("operator", "opset", "words"),
+    [
+        (node("LayerNormalization", "t w", "m", axis=0), 17, "the batch axis 1 is one of them"),
+        (node("Softmax", "t", "m", axis=0), 11, "the batch axis 1 is one of them"),
+        (node("Softmax", "x", "m", axis=1), 11, r"over all axes of \(7, 4\) together"),
+        (node("LogSoftmax", "x", "m"), 11, r"over all axes of \(7, 4\) together"),
+    ],
+)
+def test_axes_that_an_operator_takes_together_are_refused(operator: Any, opset: int, words: str) -> None:
+    """LayerNormalization takes all axes from one on, and so does Softmax before opset 13."""
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        operator,
+        node("Transpose", "m", "y", perm=[1, 0, 2]),
+    ]
+    content = onnx_model(nodes, {"w": weights(7, 1, 4)}, STEPS, ("n", 7, 4), opset)
+    with pytest.raises(Unsupported, match=words):
+        read_model(Source("m.onnx", content))
+
+
+def test_softmax_of_the_last_axis_is_the_same_in_every_opset() -> None:
+    same_as_the_runtime(onnx_model([node("Softmax", "x", "y", axis=2)], {}, STEPS, ("n", *STEPS), 11))
+
+
 def test_operators_between_two_transposes() -> None:
     """The batch is axis 1 in between, as in models that keep time first."""
     nodes = [
@@ -169,12 +197,7 @@ def test_operators_between_two_transposes() -> None:
         node("Gather", "h last", "g", axis=0), node("Mul", "g g", "y"),
     ]  # fmt: skip
     constants = {"w": weights(4, 5), "b": weights(5), "last": np.array(-1)}
-    content = onnx_model(nodes, constants, STEPS, ("n", 5))
-    x = np.random.default_rng(3).normal(size=(4, *STEPS)).astype(np.float32)
-    module = read_model(Source("m.onnx", content)).module
-    assert module is not None
-    with torch.no_grad():
-        np.testing.assert_allclose(module(torch.from_numpy(x)).numpy(), run_onnx(content, x), atol=1e-5)
+    same_as_the_runtime(onnx_model(nodes, constants, STEPS, ("n", 5)))
 
 
 def test_an_lstm_of_tensorflow_lite() -> None:

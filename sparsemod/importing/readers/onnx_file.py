@@ -266,6 +266,10 @@ class Call:
             raise self.builder.unsupported(f"axis {value}: the batch axis stays")
         return axis - 1
 
+    def first_axis(self, value: int) -> int:
+        """Convert the axis from which on an operator takes all axes together. Raises Unsupported if the batch axis is one of them."""
+        return self.axis(value)
+
     def emit(self, kind: str, inputs: tuple[str, ...], **attributes: Any) -> str:
         """Add a step that computes this call's output."""
         return self.builder.emit(kind, inputs, self.output, attributes)
