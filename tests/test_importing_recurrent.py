@@ -148,6 +148,27 @@ def test_a_first_state_that_is_not_zero_is_refused() -> None:
         read_model(Source("m.onnx", content))
 
 
+def test_an_output_that_is_not_translated_is_refused_where_it_is_read() -> None:
+    """The cell after the last step of a layer is the first cell of the next one."""
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]), node("LSTM", "t w r b", "all last cell", hidden_size=5), node("Squeeze", "all one", "s"),
+        node("LSTM", "s r r b   cell", "y2 h2 c2", hidden_size=5), node("Squeeze", "h2 zero", "y"),
+    ]  # fmt: skip
+    constants = {**LSTM, "zero": np.array([0]), "one": np.array([1])}
+    with pytest.raises(Unsupported, match=r"LSTM.*it reads 'cell', an output that is not translated"):
+        read_model(Source("m.onnx", onnx_model(nodes, constants, STEPS, ("n", 5))))
+
+
+def test_outputs_without_names_are_left_out() -> None:
+    """An output without a name is none of the inputs that are absent, and layers without names stay apart."""
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        *(node("LSTM", "t w r b ", f" {name}", hidden_size=5, direction=name) for name in ("forward", "reverse")),
+        node("Sub", "forward reverse", "d"), node("Squeeze", "d zero", "y"),
+    ]  # fmt: skip
+    same_as_the_runtime(onnx_model(nodes, {**LSTM, "zero": np.array([0])}, STEPS, ("n", 5)))
+
+
 def test_weights_that_do_not_fit_name_the_layer() -> None:
     constants = {**GRU, "r": weights(1, 15, 4), "zero": np.array([0])}
     content = onnx_model(recurrent_nodes("GRU"), constants, STEPS, ("n", 5))

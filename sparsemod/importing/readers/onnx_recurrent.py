@@ -38,9 +38,7 @@ def _recurrent(call: Call) -> list[Any]:
     last = builder.emit("recurrent", (x,), f"{call.output}/last", {**attributes, "last": True})
     every = call.view("reshape", every, f"{call.output}/axes", shape=(steps, count, units))
     last = call.view("reshape", last, f"{call.output}/state", shape=(count, units))
-    return [every if first else Moved(every, 2), last if first else Moved(last, 1), None][
-        : len(call.node.output)
-    ]
+    return [every if first else Moved(every, 2), last if first else Moved(last, 1)]
 
 
 def _check(call: Call, kind: str, count: int) -> None:
