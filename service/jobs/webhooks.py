@@ -92,6 +92,8 @@ class WebhookJobs:
                     self._store.forget_deliveries()
             except SparsemodError as error:
                 log.warning("the store does not answer; trying again later", reason=str(error))
+            except Exception:
+                log.exception("deliveries cannot be queued; trying again later")
             self._ending.wait(self._pause)
 
     def _send(self) -> None:
@@ -127,6 +129,8 @@ class WebhookJobs:
             )  # fmt: skip
         except DeliveryFailed as error:
             status, failure = error.status, str(error)[:500]
+        except Exception as error:  # noqa: BLE001 - the next delivery must be sent in any case
+            failure = f"{type(error).__name__}: {error}"[:500]
         state = self._store.end_attempt(due, status, failure)
         note = log.info if failure is None else log.warning
         note(
