@@ -174,6 +174,13 @@ class EnvironmentFailure(SparsemodError):
         super().__init__(message)
 
 
+class ProcessUnusable(EnvironmentFailure):
+    """A library was loaded only in part, because the machine lacked something at that moment. Only a new process can go on."""
+
+    def __init__(self, message: str, whole: bool = True) -> None:
+        super().__init__(message, whole)
+
+
 class SpaceEmpty(SparsemodError):
     """No candidate, or no new candidate, of the search space meets the budgets."""
 

@@ -10,12 +10,14 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -258,6 +260,18 @@ def test_every_requirement_is_pinned_to_the_installed_version() -> None:
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
                 waiting += [(_normal(requirement.name), wanted) for wanted in ("", *requirement.extras)]
+
+
+def test_every_pin_runs_on_the_first_release_of_a_python_version() -> None:
+    """Debian 12 has Python 3.11.2: a pin that needs 3.11.5 makes the first command of a newcomer fail."""
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    release = f"{oldest.removeprefix('>=')}.0"
+    for distribution in importlib.metadata.distributions():
+        needed = distribution.metadata["Requires-Python"]
+        if needed and _normal(distribution.name) in pins():
+            assert release in SpecifierSet(needed), (
+                f"{distribution.name} {distribution.version} needs {needed}"
+            )
 
 
 def test_pins_name_no_place_and_no_build() -> None:

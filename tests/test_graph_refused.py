@@ -1,5 +1,7 @@
 """Errors of captures, and paddings, some of which are supported."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -198,3 +200,33 @@ def test_out_of_memory_is_not_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TRANSLATIONS._members, "aten.convolution.default", Translation(hungry))
     with pytest.raises(MemoryError):
         capture(conv(), (2, 8, 8))
+
+
+INTERRUPTED = """
+import errno, importlib.abc, sys
+from torch import nn
+from sparsemod.errors import SparsemodError
+from sparsemod.graph import capture
+
+class Full(importlib.abc.MetaPathFinder):
+    left = 1
+    def find_spec(self, name, path, target=None):
+        if name == "torch._dynamo.package" and self.left:
+            self.left -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+sys.meta_path.insert(0, Full())
+for _ in range(2):
+    try:
+        capture(nn.Linear(3, 2), (3,))
+        print("captured")
+    except SparsemodError as error:
+        print(type(error).__name__)
+"""
+
+
+def test_an_exporter_that_was_loaded_in_part_is_no_fault_of_the_network() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["ProcessUnusable"] * 2, done.stderr

@@ -92,7 +92,7 @@ SPEC = {
     "network": {
         "family": "cnn1d",
         "options": {"max_blocks": 1, "max_layers": 1, "max_filters": 6, "max_dense": 0},
-        "front_end": {"name": "mfcc", "rate": 8000.0, "window": [128, 256], "hop": [160, 250], "bands": [16], "coefficients": [8]},
+        "front_end": {"name": "mfcc", "rate": 8000.0, "window": [128, 256], "hop": [160, 250], "bands": 16, "coefficients": [8]},
     },
     "space": {"front_hop": [250]},
     "source": {"name": "search", "rounds": {"r1": {"trials": 2, "epochs": 1}, "r2": {"trials": 0, "epochs": 1}, "r3": {"trials": 0, "epochs": 1}}},
@@ -104,6 +104,10 @@ def test_a_spec_names_keys_of_the_front_end() -> None:
     spec = ExperimentSpec.parse(SPEC)
     assert ExperimentSpec.parse(spec.to_dict()) == spec
     assert Problem.of(spec, SOUND).space.parameter("front_hop").values == (250,)
+    for key, value in (("window", 1), ("hop", "x"), ("bands", [16, 200])):
+        wrong = {**SPEC, "network": {**SPEC["network"], "front_end": {"name": "mfcc", key: value}}}
+        with pytest.raises(InvalidSpec, match=rf"network.front_end.{key}.\d = "):
+            ExperimentSpec.parse(wrong)
     wrong = {**SPEC, "network": {**SPEC["network"], "front_end": {"name": "mfcc", "hops": [1]}}}
     with pytest.raises(InvalidSpec, match=r"network.front_end.hops = .*unknown key"):
         ExperimentSpec.parse(wrong)

@@ -18,6 +18,7 @@ from sparsemod.errors import (
     DataMissing,
     EnvironmentFailure,
     InvalidInput,
+    ProcessUnusable,
     ServerUnavailable,
     SpaceEmpty,
     UnknownName,
@@ -46,6 +47,27 @@ def test_the_queue_is_kept_ahead_and_the_experiment_ends(tmp_path: Path) -> None
     assert [record.index for record in records] == list(range(7))
     assert [record.candidate.round for record in records] == ["r1"] * 4 + ["r2"] * 3
     assert len({str(record.candidate.parameters) for record in records}) == 7
+
+
+def test_a_process_that_cannot_search_ends_without_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It neither records candidates that it cannot judge nor keeps its lease: a new process takes over at once."""
+
+    def unusable(*_: Any) -> Any:
+        raise ProcessUnusable("torch.export could not be loaded")
+
+    monkeypatch.setattr(service.suggester.suggester, "build_search", unusable)
+    store, stop = open_store(tmp_path), threading.Event()
+    identity = store.create_experiment(make_spec()).id
+    with pytest.raises(ProcessUnusable):
+        Suggester(store, holder="first", ahead=1).run(stop)
+    view = store.experiment(identity)
+    assert view.state is ExperimentState.RUNNING and not store.searches_paused()
+    assert store.observations(identity) == []
+    monkeypatch.setattr(service.suggester.suggester, "build_search", quick_search)
+    assert Suggester(store, holder="second", ahead=1).step()
+    assert len(store.observations(identity)) == 1
 
 
 def test_batches_are_whole_distinct_and_consider_pending_trials(tmp_path: Path) -> None:

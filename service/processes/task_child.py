@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from service.processes.supervised import die_first, die_with_parent
-from sparsemod.errors import SparsemodError
+from sparsemod.errors import ProcessUnusable, SparsemodError
 from sparsemod.registry import summarize_error
 
 
@@ -28,7 +28,10 @@ def resolve(reference: str) -> Callable[..., Any]:
 
 
 def main(parent: int) -> None:
-    """Run tasks for the process `parent`. A failed task gets an answer and does not end this process."""
+    """Run tasks for the process `parent`. A failed task gets an answer and does not end this process.
+
+    Raises ProcessUnusable when only a new process can run the task.
+    """
     die_with_parent(parent)
     die_first()
     # Output of libraries and of users' modules must not mix with the answers.
@@ -45,6 +48,8 @@ def _answer(request: dict[str, Any]) -> str:
             importlib.import_module(module)
         result = resolve(request["function"])(request["task"])
         return json.dumps({"result": result}, separators=(",", ":"))
+    except ProcessUnusable:
+        raise  # this process ends, and the task runs again in a new one
     except SparsemodError as error:
         return json.dumps({"error": str(error)})
     except (Exception, SystemExit) as error:  # noqa: BLE001

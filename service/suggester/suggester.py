@@ -21,7 +21,14 @@ from service.store import Store, open_patiently
 from service.store.suggestions import SuggesterLease
 from service.suggester.search_process import Costs, SearchProcess, Watch, runs_user_code
 from service.telemetry import span
-from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
+from sparsemod.errors import (
+    Conflict,
+    NotFound,
+    ProcessUnusable,
+    ServerUnavailable,
+    SparsemodError,
+    StaleLease,
+)
 from sparsemod.pipeline.environment import data_failure, environment_failure
 from sparsemod.records import TrialState
 from sparsemod.sources.observation import Observation
@@ -129,10 +136,13 @@ class Suggester:
         self._lock = threading.Lock()
 
     def run(self, stop: threading.Event) -> None:
-        """Step until `stop` is set, then release the leases. Waits for a database that does not answer."""
+        """Step until `stop` is set, then release the leases. Waits for a database that does not answer.
+
+        Raises ProcessUnusable, after the release, when only a new process can search.
+        """
         keeper = threading.Thread(target=self._keep_leases, args=(stop,), name="leases", daemon=True)
         keeper.start()
-        backoff = Backoff(*RETRY_SECONDS)
+        backoff, unusable = Backoff(*RETRY_SECONDS), None
         while not stop.is_set():
             try:
                 busy = self.step()
@@ -140,14 +150,21 @@ class Suggester:
                 log.warning("database unavailable, retrying", reason=str(error))
                 stop.wait(backoff.pause())
                 continue
+            except ProcessUnusable as error:
+                log.error("the suggester ends, to be started again", reason=str(error))
+                unusable = error
+                break
             backoff.reset()
             if not busy:
                 stop.wait(POLL_SECONDS)
+        stop.set()
         keeper.join()
         try:
             self.close()
         except ServerUnavailable as error:
             log.warning("leases not released, they will expire", reason=str(error))
+        if unusable is not None:
+            raise unusable
 
     def close(self) -> None:
         """Kill the searches' processes and release all leases."""
@@ -161,7 +178,7 @@ class Suggester:
     def step(self) -> bool:
         """Handle every running experiment once.
 
-        Return whether anything was done. Raises ServerUnavailable.
+        Return whether anything was done. Raises ServerUnavailable, and ProcessUnusable when only a new process can search.
         """
         waiting = self._store.searches_paused()
         active = [identity for identity in self._store.active_experiments() if identity not in waiting]
@@ -189,7 +206,7 @@ class Suggester:
                     lost.close()
             except Conflict as error:
                 log.info("experiment changed meanwhile", experiment=identity, reason=str(error))
-            except ServerUnavailable:
+            except (ServerUnavailable, ProcessUnusable):
                 raise
             except Exception as error:  # noqa: BLE001
                 # The stored data of one experiment may have any shape. Continue with the others.
@@ -233,8 +250,10 @@ class Suggester:
         try:
             with span("suggest", sparsemod_experiment=identity, sparsemod_wanted=count):
                 answer = self._request_suggestions(leased, view.spec, basis.observations, count)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             failure = environment_failure(error)
+            if isinstance(failure, ProcessUnusable) and not isinstance(leased.search, SearchProcess):
+                raise failure from error
             if failure is not None:
                 leased.drop()
                 pause = self._store.pause("search", str(failure), experiment=identity, claims=False)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.utils._pytree import tree_leaves
 
-from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupported
+from sparsemod.errors import BuildError, InvalidInput, ProcessUnusable, SparsemodError, Unsupported
 from sparsemod.graph.attention import batch_first
 from sparsemod.graph.operators import Graph
 from sparsemod.graph.signature import Inputs, Shapes, inputs_of
@@ -44,7 +44,8 @@ def capture(
     copy.
 
     Raises InvalidInput for an invalid shape and for an object that is not such a module, BuildError when the module fails on this shape
-    or cannot be traced, and Unsupported for operators that no cost model, kernel or exporter supports (all in one error).
+    or cannot be traced, Unsupported for operators that no cost model, kernel or exporter supports (all in one error), and
+    ProcessUnusable when this process cannot load torch.export.
     """
     if isinstance(module, torch.export.ExportedProgram):
         module = module.module()
@@ -83,6 +84,8 @@ def _captured(module: nn.Module, inputs: Inputs) -> Graph:
         _run(module, examples)
         try:
             program = exported(module, examples)
+        except ProcessUnusable:
+            raise
         except Exception as error:
             raise _cannot_capture(module, error) from error
         with stage_errors("capture"):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map, tree_unflatten
 
+from sparsemod.errors import ProcessUnusable
 from sparsemod.graph.signature import parts
+from sparsemod.registry import summarize_error
+from sparsemod.stage_errors import is_out_of_memory
 
 _NOISY = ("torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
 BATCH = 7  # batch size of the example; unlikely to equal the size of another axis
@@ -52,9 +56,30 @@ class Program:
     lengths: Node | None = None
 
 
+@cache
+def _load_exporter() -> None:
+    """Export a linear layer, so that torch loads the exporter before it judges anybody's module.
+
+    A load that the machine interrupts (a full disk) leaves torch's modules half loaded: then every export fails, whatever
+    the module is. Raises ProcessUnusable.
+    """
+    try:
+        torch.export.export(nn.Linear(1, 1), (torch.zeros(2, 1),), strict=False)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise ProcessUnusable(
+            f"torch.export could not be loaded: {summarize_error(error)}; a new process loads it again"
+        ) from error
+
+
 def exported(module: nn.Module, examples: tuple[Any, ...]) -> Program:
-    """Trace the program with `torch.export`, without decompositions. Errors of the module and the tracer propagate."""
+    """Trace the program with `torch.export`, without decompositions. Errors of the module and the tracer propagate.
+
+    Raises ProcessUnusable when this process cannot load torch.export.
+    """
     with _quiet():
+        _load_exporter()
         program = torch.export.export(module, examples, strict=False)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     constants, inputs = {}, []

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from sparsemod.errors import InvalidInput
 from sparsemod.plugins import Plugin, Plugins
@@ -20,9 +20,16 @@ C = TypeVar("C", bound=FrontEndConfig)
 PREFIX = "front_"
 """The parameters of a front end begin with it."""
 
-Window = Annotated[int, Field(ge=2, le=tables.LARGEST_FFT)]
-Hop = Annotated[int, Field(ge=1, le=65535)]
-Bands = Annotated[int, Field(ge=1, le=128)]
+
+def _listed(value: Any) -> Any:
+    """Return one number or a list as a tuple."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+_LISTED = BeforeValidator(_listed)
+Windows = Annotated[tuple[Annotated[int, Field(ge=2, le=tables.LARGEST_FFT)], ...], _LISTED]
+Hops = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], _LISTED]
+Bands = Annotated[tuple[Annotated[int, Field(ge=1, le=128)], ...], _LISTED]
 Rate = Annotated[float, Field(gt=0, le=1e6)]
 
 

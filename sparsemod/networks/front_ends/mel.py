@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from sparsemod.networks.front_ends.base import FRONT_ENDS, Bands, FrontEnd, Hop, Rate, Window, choice
+from sparsemod.networks.front_ends.base import FRONT_ENDS, Bands, FrontEnd, Hops, Rate, Windows, choice
 from sparsemod.records import Value
 from sparsemod.space.parameters import Parameter
 from sparsemod.spec.methods import FrontEndConfig
@@ -18,11 +18,9 @@ class MelConfig(FrontEndConfig):
     """Keys of mel. The lists are choices of the search; one number is fixed."""
 
     rate: Rate = Field(16000.0, description="Samples per second.")
-    window: tuple[Window, ...] = Field(
-        (512,), description="Samples of a frame; the FFT has the next power of two."
-    )
-    hop: tuple[Hop, ...] = Field((320,), description="Samples from one frame to the next.")
-    bands: tuple[Bands, ...] = Field((40,), description="Mel bands, the features of a frame.")
+    window: Windows = Field((512,), description="Samples of a frame; the FFT has the next power of two.")
+    hop: Hops = Field((320,), description="Samples from one frame to the next.")
+    bands: Bands = Field((40,), description="Mel bands, the features of a frame.")
     low: float = Field(20.0, ge=0, description="Lowest frequency, in Hz.")
     high: float | None = Field(None, gt=0, description="Highest frequency, in Hz; default: half of the rate.")
     floor: float = Field(1e-6, gt=0, description="The energy of a band whose feature is 0.")

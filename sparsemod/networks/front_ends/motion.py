@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparsemod.networks.front_ends.base import FRONT_ENDS, FrontEnd, Hop, Rate, Window, choice
+from sparsemod.networks.front_ends.base import FRONT_ENDS, FrontEnd, Hops, Rate, Windows, choice
 from sparsemod.records import Value
 from sparsemod.signals import tables
 from sparsemod.space.parameters import Parameter
@@ -19,8 +19,8 @@ class MotionConfig(FrontEndConfig):
     """Keys of motion. The lists are choices of the search; one number is fixed."""
 
     rate: Rate = Field(100.0, description="Samples per second.")
-    window: tuple[Window, ...] = Field((64,), description="Samples of a frame.")
-    hop: tuple[Hop, ...] = Field((32,), description="Samples from one frame to the next.")
+    window: Windows = Field((64,), description="Samples of a frame.")
+    hop: Hops = Field((32,), description="Samples from one frame to the next.")
     bands: tuple[Annotated[int, Field(ge=0, le=128)], ...] = Field(
         (4,), description="Frequency bands of equal width beside the statistics; 0: the statistics alone."
     )
