@@ -64,6 +64,17 @@ def small_cnn() -> bytes:
     )
 
 
+def small_gru() -> bytes:
+    """A GRU in reverse over (7, 4), and the state after its last step."""
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        node("GRU", "t w r b", "all last", hidden_size=5, linear_before_reset=1, direction="reverse"),
+        node("Squeeze", "last zero", "y"),
+    ]
+    constants = {"w": weights(1, 15, 4), "r": weights(1, 15, 5, seed=1), "b": weights(1, 30, seed=2), "zero": np.array([0])}  # fmt: skip
+    return onnx_model(nodes, constants, (7, 4), ("n", 5))
+
+
 def run_onnx(content: bytes, x: Array) -> Array:
     """The output of a model in ONNX Runtime."""
     import onnxruntime

@@ -12,7 +12,17 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from support_models import float_tflite, node, onnx_model, parsed, quantized_onnx, small_cnn, weights
+from support_models import (
+    float_tflite,
+    lstm_tflite,
+    node,
+    onnx_model,
+    parsed,
+    quantized_onnx,
+    small_cnn,
+    small_gru,
+    weights,
+)
 from torch import nn
 
 from sparsemod.errors import InvalidInput, NotFound, SparsemodError, Unsupported
@@ -37,11 +47,12 @@ def int8_onnx(folder: Path) -> bytes:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("files")
     return {
-        "float.onnx": small_cnn(), "int8.onnx": int8_onnx(folder), "float.tflite": float_tflite(), "program.pt2": program()
+        "float.onnx": small_cnn(), "int8.onnx": int8_onnx(folder), "float.tflite": float_tflite(), "program.pt2": program(),
+        "gru.onnx": small_gru(), "lstm.tflite": lstm_tflite(),
     }  # fmt: skip
 
 
-NAMES = ("float.onnx", "int8.onnx", "float.tflite", "program.pt2")
+NAMES = ("float.onnx", "int8.onnx", "float.tflite", "program.pt2", "gru.onnx", "lstm.tflite")
 
 
 def refused(name: str, content: bytes) -> SparsemodError | None:
@@ -142,6 +153,25 @@ def test_operators_cannot_make_huge_tensors(nodes: list[Any]) -> None:
     content = onnx_model(nodes, {n: v for n, v in constants.items() if n in used}, (1, 8, 8))
     error = refused("big.onnx", content)
     assert isinstance(error, InvalidInput) and "big.onnx" in str(error)
+
+
+def test_steps_of_a_sequence_are_not_run_to_find_a_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch goes through steps one by one, also on the meta device: a small file can state millions of them."""
+    forward = nn.GRU.forward
+
+    def of_one_step(layer: nn.GRU, x: torch.Tensor, *states: Any) -> Any:
+        if x.shape[1] != 1:
+            raise AssertionError(f"{x.shape[1]} steps are run")
+        return forward(layer, x, *states)
+
+    monkeypatch.setattr(nn.GRU, "forward", of_one_step)
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]), node("GRU", "t w r", "all", hidden_size=5, linear_before_reset=1),
+        node("Transpose", "all", "y", perm=[2, 0, 1, 3]),
+    ]  # fmt: skip
+    constants = {"w": weights(1, 15, 1), "r": weights(1, 15, 5)}
+    model = read_model(Source("long.onnx", onnx_model(nodes, constants, (1 << 20, 1))))
+    assert model.shape == (1 << 20, 1)
 
 
 def with_external(location: str, folder: Path) -> Source:

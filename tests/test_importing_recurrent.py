@@ -111,15 +111,18 @@ def recurrent_nodes(kind: str, inputs: str = "t w r b", **attributes: Any) -> li
     ]
 
 
-@pytest.mark.parametrize(("kind", "direction"), [("GRU", "forward"), ("GRU", "reverse"), ("LSTM", "reverse")])
-def test_directions_of_onnx(kind: str, direction: str) -> None:
-    constants = {**(GRU if kind == "GRU" else LSTM), "zero": np.array([0])}
-    content = onnx_model(recurrent_nodes(kind, direction=direction), constants, STEPS, ("n", 5))
+def same_as_the_runtime(content: bytes) -> None:
     x = np.random.default_rng(3).normal(size=(4, *STEPS)).astype(np.float32)
     module = read_model(Source("m.onnx", content)).module
     assert module is not None
     with torch.no_grad():
         np.testing.assert_allclose(module(torch.from_numpy(x)).numpy(), run_onnx(content, x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "direction"), [("GRU", "forward"), ("GRU", "reverse"), ("LSTM", "reverse")])
+def test_directions_of_onnx(kind: str, direction: str) -> None:
+    constants = {**(GRU if kind == "GRU" else LSTM), "zero": np.array([0])}
+    same_as_the_runtime(onnx_model(recurrent_nodes(kind, direction=direction), constants, STEPS, ("n", 5)))
 
 
 @pytest.mark.parametrize(
@@ -145,6 +148,27 @@ def test_a_first_state_that_is_not_zero_is_refused() -> None:
         read_model(Source("m.onnx", content))
 
 
+def test_an_output_that_is_not_translated_is_refused_where_it_is_read() -> None:
+    """The cell after the last step of a layer is the first cell of the next one."""
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]), node("LSTM", "t w r b", "all last cell", hidden_size=5), node("Squeeze", "all one", "s"),
+        node("LSTM", "s r r b   cell", "y2 h2 c2", hidden_size=5), node("Squeeze", "h2 zero", "y"),
+    ]  # fmt: skip
+    constants = {**LSTM, "zero": np.array([0]), "one": np.array([1])}
+    with pytest.raises(Unsupported, match=r"LSTM.*it reads 'cell', an output that is not translated"):
+        read_model(Source("m.onnx", onnx_model(nodes, constants, STEPS, ("n", 5))))
+
+
+def test_outputs_without_names_are_left_out() -> None:
+    """An output without a name is none of the inputs that are absent, and layers without names stay apart."""
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        *(node("LSTM", "t w r b ", f" {name}", hidden_size=5, direction=name) for name in ("forward", "reverse")),
+        node("Sub", "forward reverse", "d"), node("Squeeze", "d zero", "y"),
+    ]  # fmt: skip
+    same_as_the_runtime(onnx_model(nodes, {**LSTM, "zero": np.array([0])}, STEPS, ("n", 5)))
+
+
 def test_weights_that_do_not_fit_name_the_layer() -> None:
     constants = {**GRU, "r": weights(1, 15, 4), "zero": np.array([0])}
     content = onnx_model(recurrent_nodes("GRU"), constants, STEPS, ("n", 5))
@@ -162,6 +186,31 @@ def test_an_axis_that_mixes_the_batch_with_others_is_refused() -> None:
         read_model(Source("m.onnx", onnx_model(nodes, {}, STEPS)))
 
 
+@pytest.mark.parametrize(
+    ("operator", "opset", "words"),
+    [
+        (node("LayerNormalization", "t w", "m", axis=0), 17, "the batch axis 1 is one of them"),
+        (node("Softmax", "t", "m", axis=0), 11, "the batch axis 1 is one of them"),
+        (node("Softmax", "x", "m", axis=1), 11, r"over all axes of \(7, 4\) together"),
+        (node("LogSoftmax", "x", "m"), 11, r"over all axes of \(7, 4\) together"),
+    ],
+)
+def test_axes_that_an_operator_takes_together_are_refused(operator: Any, opset: int, words: str) -> None:
+    """LayerNormalization takes all axes from one on, and so does Softmax before opset 13."""
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        operator,
+        node("Transpose", "m", "y", perm=[1, 0, 2]),
+    ]
+    content = onnx_model(nodes, {"w": weights(7, 1, 4)}, STEPS, ("n", 7, 4), opset)
+    with pytest.raises(Unsupported, match=words):
+        read_model(Source("m.onnx", content))
+
+
+def test_softmax_of_the_last_axis_is_the_same_in_every_opset() -> None:
+    same_as_the_runtime(onnx_model([node("Softmax", "x", "y", axis=2)], {}, STEPS, ("n", *STEPS), 11))
+
+
 def test_operators_between_two_transposes() -> None:
     """The batch is axis 1 in between, as in models that keep time first."""
     nodes = [
@@ -169,12 +218,7 @@ def test_operators_between_two_transposes() -> None:
         node("Gather", "h last", "g", axis=0), node("Mul", "g g", "y"),
     ]  # fmt: skip
     constants = {"w": weights(4, 5), "b": weights(5), "last": np.array(-1)}
-    content = onnx_model(nodes, constants, STEPS, ("n", 5))
-    x = np.random.default_rng(3).normal(size=(4, *STEPS)).astype(np.float32)
-    module = read_model(Source("m.onnx", content)).module
-    assert module is not None
-    with torch.no_grad():
-        np.testing.assert_allclose(module(torch.from_numpy(x)).numpy(), run_onnx(content, x), atol=1e-5)
+    same_as_the_runtime(onnx_model(nodes, constants, STEPS, ("n", 5)))
 
 
 def test_an_lstm_of_tensorflow_lite() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from sparsemod.errors import InvalidInput, SparsemodError, Unsupported
 from sparsemod.importing.float_network import make_layer
+from sparsemod.importing.recurrent_layer import Recurrent
 from sparsemod.importing.source import MOST_ELEMENTS, Source
 from sparsemod.importing.steps import Scale, Step, Steps
 from sparsemod.layouts import RANKS, Shape
@@ -47,7 +48,8 @@ class Builder:
         try:
             with torch.no_grad(), torch.device("meta"):
                 layer = make_layer(step, self.shapes).eval()
-                made = layer(*(torch.empty(_BATCH, *self.shapes[name]) for name in inputs))
+                run = layer.outline if isinstance(layer, Recurrent) else layer
+                made = run(*(torch.empty(_BATCH, *self.shapes[name]) for name in inputs))
         except SparsemodError:
             raise
         except Exception as error:  # noqa: BLE001  torch raises many kinds

@@ -32,6 +32,11 @@ class Recurrent(nn.Module):
             state = state[0]
         return torch.cat([state[-2], state[-1]], 1) if self.layer.bidirectional else state[-1]
 
+    def outline(self, x: Tensor) -> Tensor:
+        """Return a tensor of the result's shape. It runs one step: torch goes through steps one by one, also on the meta device."""
+        made: Tensor = self(x[:, :1])
+        return made if self.last else made.expand(-1, x.shape[1], -1)
+
 
 def recurrent_layer(attributes: Mapping[str, Any]) -> nn.Module:
     """Return the layer of a step `recurrent`, with its weights.

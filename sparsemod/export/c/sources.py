@@ -11,6 +11,7 @@ from sparsemod.export.c import text
 from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.export.c.layers import Array, Emitted
 from sparsemod.export.c.streaming import Streaming
+from sparsemod.layouts import Shape, TensorLayout
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.raw_samples import InputNormalization
 from sparsemod.templates import render
@@ -67,7 +68,7 @@ def common(parts: Parts) -> dict[str, Any]:
         "output": outputs[0],
         "kind": network.kind,
         "positions": math.prod(network.tensors[network.output].shape[1:]),
-        "threshold": _threshold(network),
+        "threshold": threshold(network.decoding),
         "classes": network.classes,
         "lengths": network.uses_lengths,
         "steps": network.steps,
@@ -122,19 +123,18 @@ def _tensor(network: IntegerNetwork, name: str) -> dict[str, Any]:
     }
 
 
-def _threshold(network: IntegerNetwork) -> str:
+def threshold(decoding: Decoding | None) -> str:
     """Return the score above which a sample is an anomaly, as a C constant; "" without one."""
-    value = None if network.decoding is None else network.decoding.threshold
+    value = None if decoding is None else decoding.threshold
     return "" if value is None else text.real(value)
 
 
-def _place_of(network: IntegerNetwork) -> str:
-    """Return the index of input number i in the order of the outputs, as a C expression."""
-    source, output = network.tensors[network.input], network.tensors[network.output]
-    if len(output.shape) > 1 or not text.channels_last(source) or source.shape[0] == 1:
+def place_of(shape: Shape, layout: TensorLayout, output_shape: Shape) -> str:
+    """Return the index of input number i in the order of the outputs, as a C expression; `shape` and `layout` are the input's."""
+    if len(output_shape) > 1 or not layout.moves(shape):
         return "i"  # the same order in memory
-    positions = math.prod(source.shape[1:])
-    return f"(i % {positions}) * {source.shape[0]} + i / {positions}"
+    positions = math.prod(shape[1:])
+    return f"(i % {positions}) * {shape[0]} + i / {positions}"
 
 
 def normalization(network: IntegerNetwork) -> list[str]:
@@ -174,7 +174,7 @@ def body(parts: Parts) -> str:
         layers=[_layer(parts, index) for index in range(len(parts.nodes))],
         normalization=normalization_tables(network.normalization, network.input_shape),
         labels=[text.string(label) for label in network.classes],
-        place=_place_of(network),
+        place=place_of(network.input_shape, network.input_layout, network.output_shape),
         values=value_tables(network.decoding),
     )
 

@@ -1,6 +1,7 @@
 """One ONNX file: its constants, its operators in order, and the values between them."""
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Moved:
 
 Rule = Callable[["Call"], Any]
 RULES: dict[str, Rule] = {}
-"""Rules by the operator's type: a rule returns the value of the output, or a list of the values of all outputs."""
+"""Rules by the operator's type: a rule returns the value of the output, or a list of the values of the first outputs."""
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -172,6 +173,9 @@ class OnnxFile:
                 builder.refuse(builder.unsupported())
             return
         try:
+            if any(value is UNREAD for value in inputs):
+                unread = [name for name, value in zip(node.input, inputs, strict=True) if value is UNREAD]
+                raise builder.unsupported(f"it reads {unread[0]!r}, an output that is not translated")
             if node.domain not in ("", "ai.onnx"):
                 raise builder.unsupported(operator=f"{node.domain}.{node.op_type}")
             translate = RULES.get(node.op_type)
@@ -183,16 +187,17 @@ class OnnxFile:
         except Unsupported as error:
             builder.refuse(error)
             return
-        made = [
-            np.asarray(one)
-            if isinstance(one, np.generic)
-            else one  # numpy gives scalars for arrays without axes
-            for one in (results if isinstance(results, list) else [results])
-        ]
-        self.values.update(zip(node.output, made, strict=False))
+        made = results if isinstance(results, list) else [results]
+        for name, value in zip_longest(node.output, made[: len(node.output)]):
+            if name:  # an output without a name is left out
+                # numpy gives scalars for arrays without axes
+                value = np.asarray(value) if isinstance(value, np.generic) else value
+                self.values[name] = UNREAD if value is None else value
 
 
 _LOST = object()
+UNREAD = object()
+"""The value of an output that its operator's rule does not translate, such as the cell after the last step of an LSTM."""
 
 
 def _inside(tensor: Any, content: bytes) -> Any:
@@ -211,7 +216,7 @@ class Call:
 
     def __init__(self, file: OnnxFile, node: Any, inputs: list[Any]) -> None:
         self.file, self.node, self.inputs, self.builder = file, node, inputs, file.builder
-        self.output = str(node.output[0]) if node.output else ""
+        self.output = next((str(name) for name in node.output if name), "")
         self._attributes = {attribute.name: attribute for attribute in node.attribute}
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -265,6 +270,10 @@ class Call:
         if not 1 <= axis < rank:
             raise self.builder.unsupported(f"axis {value}: the batch axis stays")
         return axis - 1
+
+    def first_axis(self, value: int) -> int:
+        """Convert the axis from which on an operator takes all axes together. Raises Unsupported if the batch axis is one of them."""
+        return self.axis(value)
 
     def emit(self, kind: str, inputs: tuple[str, ...], **attributes: Any) -> str:
         """Add a step that computes this call's output."""

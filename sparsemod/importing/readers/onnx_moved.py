@@ -70,6 +70,15 @@ class _Inside(Call):
             raise self.builder.unsupported(f"axis {value}: the batch axis stays")
         return axis if axis < self._place else axis - 1
 
+    def first_axis(self, value: int) -> int:
+        """See Call."""
+        axis = self.axis(value)
+        if axis < self._place:
+            raise self.builder.unsupported(
+                f"axes from {value} on: the batch axis {self._place} is one of them"
+            )
+        return axis
+
 
 def _wrapped(value: Any, place: int) -> Any:
     return Moved(value, place) if isinstance(value, str) and place else value

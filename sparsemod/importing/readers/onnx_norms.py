@@ -16,7 +16,7 @@ def _batch_norm(call: Call) -> str:
 @rule("LayerNormalization")
 def _layer_norm(call: Call) -> str:
     shape = call.shape()
-    axis = call.axis(int(call.get("axis", -1)))
+    axis = call.first_axis(int(call.get("axis", -1)))
     return _norm(call, "layer", shape[axis:])
 
 

@@ -38,20 +38,16 @@ def _recurrent(call: Call) -> list[Any]:
     last = builder.emit("recurrent", (x,), f"{call.output}/last", {**attributes, "last": True})
     every = call.view("reshape", every, f"{call.output}/axes", shape=(steps, count, units))
     last = call.view("reshape", last, f"{call.output}/state", shape=(count, units))
-    return [every if first else Moved(every, 2), last if first else Moved(last, 1), None][
-        : len(call.node.output)
-    ]
+    return [every if first else Moved(every, 2), last if first else Moved(last, 1)]
 
 
 def _check(call: Call, kind: str, count: int) -> None:
     """Raise Unsupported for what torch's layers do not compute."""
-    functions = [name.lower() for name in call.get("activations", [])] or None
-    functions = [
-        name.decode().lower() if isinstance(name, bytes) else name for name in functions or []
-    ] or None
+    given = call.get("activations", [])
+    functions = [(name.decode() if isinstance(name, bytes) else name).lower() for name in given]
     usual = [name.lower() for name in _FUNCTIONS[kind]] * count
     problems = {
-        "other activations than sigmoid and tanh": functions not in (None, usual),
+        "other activations than sigmoid and tanh": functions not in ([], usual),
         "clip": bool(call.get("clip")),
         "input_forget": bool(call.get("input_forget", 0)),
         "linear_before_reset = 0, which resets the state before the product": kind == "GRU"

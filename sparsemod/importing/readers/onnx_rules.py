@@ -372,7 +372,14 @@ def _reduce(call: Call) -> str:
 
 @rule("Softmax", "LogSoftmax")
 def _softmax(call: Call) -> str:
-    axis = call.axis(int(call.get("axis", -1 if call.file.opset >= 13 else 1)))
+    if call.file.opset >= 13:
+        axis = call.axis(int(call.get("axis", -1)))
+    else:  # earlier versions take all axes from this one on together
+        axis, shape = call.first_axis(int(call.get("axis", 1))), call.shape()
+        if any(size > 1 for size in shape[axis + 1 :]):
+            raise call.builder.unsupported(
+                f"opset {call.file.opset}, over all axes of {shape[axis:]} together"
+            )
     return call.emit(
         "softmax" if call.node.op_type == "Softmax" else "log_softmax", (call.tensor(),), axis=axis
     )

@@ -51,8 +51,8 @@ def common(parts: Parts) -> dict[str, Any]:
         "output": _tensor(parts, graph.output),
         "kind": network.kind,
         "positions": math.prod(graph.shapes[graph.output][1:]),
-        "threshold": _threshold(network),
-        "pair": _place_in_input(network),
+        "threshold": integer_sources.threshold(network.decoding),
+        "pair": integer_sources.place_of(network.input_shape, network.input_layout, network.output_shape),
         "lengths": graph.uses_lengths,
         "steps": graph.image(graph.input)[2],
         "classes": [label_cell(label) for label in network.classes],
@@ -60,20 +60,6 @@ def common(parts: Parts) -> dict[str, Any]:
         "normalization": lines,
         "arena_size": parts.arena.size,
     }
-
-
-def _threshold(network: DynamicNetwork) -> str:
-    value = None if network.decoding is None else network.decoding.threshold
-    return "" if value is None else text.real(value)
-
-
-def _place_in_input(network: DynamicNetwork) -> str:
-    """Return the index of the input element that output `i` reproduces, as a C expression."""
-    shape, layout = network.input_shape, network.input_layout
-    if len(network.output_shape) > 1 or not layout.moves(shape):
-        return "i"
-    positions = math.prod(shape[1:])
-    return f"(i % {positions}) * {shape[0]} + i / {positions}"
 
 
 def _tensor(parts: Parts, name: str) -> dict[str, Any]:
