@@ -204,10 +204,14 @@ def _layer(parts: Parts, index: int) -> dict[str, Any]:
     holes["out"] = _address(parts, node.output)
     holes["scratch"] = "" if scratch is None else _place(scratch)
     title = f"{emitted.title}. {sizes} -> {text.shape(network.tensors[node.output])}"
+    calls = [call.format(**holes) for call in emitted.calls]
+    if emitted.special is not None:
+        special = [call.format(**holes) for call in emitted.special.calls]
+        calls = [f"#if {emitted.special.condition}", *special, "#else", *calls, "#endif"]
     return {
         "index": index,
         "title": f"{text.comment(node.name)!r}: {title}",
-        "calls": [call.format(**holes) for call in emitted.calls],
+        "calls": calls,
     }
 
 
@@ -257,11 +261,7 @@ def unshared(layers: Sequence[Emitted]) -> list[Emitted]:
 def weights(parts: Parts, apart: bool = False) -> str:
     """Return NAME.weights.h: the layers' constants, for flash. With `apart` it only declares the arrays: see `assembler`."""
     layers = [
-        {
-            "title": f"{text.comment(node.name)!r}: {emitted.title}",
-            "arrays": "".join(_array(array, apart) for array in emitted.arrays),
-            "constants": emitted.constants,
-        }
+        {"title": f"{text.comment(node.name)!r}: {emitted.title}", **_constants_of(emitted, apart)}
         for node, emitted in zip(parts.nodes, parts.emitted, strict=True)
         if emitted.constants or emitted.arrays
     ]
@@ -271,6 +271,19 @@ def weights(parts: Parts, apart: bool = False) -> str:
             title = f"{text.comment(layer.name)!r}, one step: {layer.code.title}"
             layers.append({"title": title, "arrays": arrays, "constants": layer.code.constants})
     return filled("weights.h", name=parts.name, layers=layers)
+
+
+def _constants_of(emitted: Emitted, apart: bool) -> dict[str, str]:
+    """Return the text of a layer's arrays and of its other constants."""
+    arrays = "".join(_array(array, apart) for array in emitted.arrays)
+    special = emitted.special
+    if special is None:
+        return {"arrays": arrays, "constants": emitted.constants}
+    own = "".join(_array(array, apart) for array in special.arrays)
+    return {
+        "arrays": f"#if {special.condition}\n{own}{special.constants}#else\n{arrays}",
+        "constants": f"{emitted.constants}#endif\n",
+    }
 
 
 def _array(array: Array, apart: bool) -> str:
@@ -285,7 +298,8 @@ def assembler(parts: Parts) -> tuple[str, bytes]:
     A compiler needs seconds for a million numbers as text; the assembler copies the bytes.
     """
     lines, content = [], bytearray()
-    for array in (array for emitted in parts.codes for array in emitted.arrays):
+    special = (array for emitted in parts.codes if emitted.special for array in emitted.special.arrays)
+    for array in (*(array for emitted in parts.codes for array in emitted.arrays), *special):
         values = array.values.astype(_TYPES[array.kind]).tobytes()
         lines += [
             f'    .section .rodata.{array.name},"a",%progbits',

@@ -1,0 +1,193 @@
+"""The loops of the kernels that are generated for one shape, for cores with DSP instructions.
+
+The memory plan, the cost model and the C generator all read a kernel's loops here. The kernels compute two windows and four filters at
+a time: the windows' taps lie as 16-bit numbers, in pairs, in two columns.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sparsemod.kinds.windows import Pair, Window
+
+DSP_CORES = frozenset({"cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"})
+"""Cores with the instructions on two 16-bit numbers (Armv7E-M, and Armv8-M with the DSP extension)."""
+
+_ALIGNMENT = 3  # bytes that the alignment of a column may cost
+_UNROLLED = 10  # at most this many steps are written out; longer sums are loops
+_LONGEST = 8  # steps in one turn of a loop
+
+
+def has_dsp(core: str) -> bool:
+    """Whether kernels with DSP instructions run on `core`; "" is any core."""
+    return core in DSP_CORES
+
+
+def steps_of(count: int) -> int:
+    """Return the words of two taps that hold `count` bytes in a column."""
+    return count // 4 * 2 + (count % 4 + 1) // 2
+
+
+def taps_of(count: int, start: int = 0) -> list[tuple[int, int | None]]:
+    """Return the two taps in each word of a column of `count` bytes, the first of which is tap `start`; None is no tap."""
+    found: list[tuple[int, int | None]] = []
+    whole = count // 4 * 4
+    for k in range(0, whole, 4):
+        found += [(k, k + 2), (k + 1, k + 3)]
+    found += [(k, k + 1 if k + 1 < count else None) for k in range(whole, count, 2)]
+    return [(start + a, None if b is None else start + b) for a, b in found]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """A sum of `steps` steps: written out, or `loops` turns of `count` steps, then `rest` steps."""
+
+    steps: int
+
+    @property
+    def count(self) -> int:
+        """Steps of one turn; 0 without a loop."""
+        if self.steps <= _UNROLLED:
+            return 0
+        return max(range(4, _LONGEST + 1), key=lambda count: (self.steps % count == 0, count))
+
+    @property
+    def loops(self) -> int:
+        """Turns of the loop."""
+        return self.steps // self.count if self.count else 0
+
+    @property
+    def rest(self) -> int:
+        """Steps outside of the loop."""
+        return self.steps - self.count * self.loops
+
+
+@dataclass(frozen=True)
+class DspConv:
+    """The loops of a convolution without groups and dilation: image sizes are (rows, columns)."""
+
+    window: Window
+    channels: int
+    outputs: int
+    size: Pair
+    made: Pair
+
+    @property
+    def run(self) -> int:
+        """Bytes of a kernel row, which lie side by side in the input."""
+        return self.window.kernel[1] * self.channels
+
+    @property
+    def steps(self) -> int:
+        """Words of two taps in a column."""
+        return self.window.kernel[0] * steps_of(self.run)
+
+    @property
+    def turns(self) -> Turns:
+        """The loop over the steps."""
+        return Turns(self.steps)
+
+    @property
+    def windows(self) -> int:
+        """Windows of the input."""
+        return self.made[0] * self.made[1]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of windows; the last one may be half empty."""
+        return (self.windows + 1) // 2
+
+    @property
+    def scratch(self) -> int:
+        """Bytes of the two columns."""
+        return 8 * self.steps + _ALIGNMENT
+
+    @property
+    def quads(self) -> int:
+        """Groups of four filters."""
+        return self.outputs // 4
+
+    @property
+    def rest(self) -> int:
+        """Groups of two filters after those of four; the last one may be half empty."""
+        return (self.outputs % 4 + 1) // 2
+
+    @cached_property
+    def edges(self) -> int:
+        """Pairs of windows of which some tap lies outside, or that lie on two rows."""
+        if self.window.pointwise and self.window.stride == (1, 1):
+            return 0
+        rows, columns = self.made
+        inside = self._inside(0), self._inside(1)
+        count = 0
+        for first in range(0, self.windows, 2):
+            second = first + 1
+            row, column = divmod(first, columns)
+            whole = second < self.windows and second // columns == row and inside[0][row]
+            count += not (whole and inside[1][column] and inside[1][column + 1])
+        return count
+
+    def _inside(self, axis: int) -> list[bool]:
+        taps = self.window.kernel[axis]
+        found = self.window.inside(self.size, axis)
+        return [taps_inside == taps for taps_inside in found]
+
+    def features(self) -> dict[str, float]:
+        """Return how often each part of the kernel runs."""
+        kernel = self.window.kernel[0]
+        words, tails = divmod(self.run, 4)
+        return {
+            "pairs": float(self.pairs),
+            "quad_steps": float(self.pairs * self.quads * self.steps),
+            "quads": float(self.pairs * self.quads),
+            "quad_turns": float(self.pairs * self.quads * self.turns.loops),
+            "rest_steps": float(self.pairs * self.rest * self.steps),
+            "rests": float(self.pairs * self.rest),
+            "lines": float(self.pairs * kernel),
+            "words": float(self.pairs * kernel * words),
+            "tails": float(self.pairs * kernel * tails),
+            "edges": float(self.edges),
+            "edge_taps": float(self.edges * kernel * self.window.kernel[1]),
+            "edge_bytes": float(self.edges * kernel * self.run),
+        }
+
+
+def dsp_conv(window: Window, channels: int, outputs: int, size: Pair) -> DspConv | None:
+    """Return the loops of a convolution on an image of `size` (rows, columns); None where no such kernel exists."""
+    if window.groups != 1 or window.dilation != (1, 1) or window.depthwise(channels, outputs):
+        return None
+    return DspConv(window, channels, outputs, size, window.counts(size))
+
+
+@dataclass(frozen=True)
+class DspLinear:
+    """The loops of a matrix times a vector: eight filters at a time, then two."""
+
+    taps: int
+    outputs: int
+
+    @property
+    def words(self) -> int:
+        """Turns of the loop, each over four taps."""
+        return self.taps // 4
+
+    @property
+    def eights(self) -> int:
+        """Groups of eight filters."""
+        return self.outputs // 8
+
+    @property
+    def rest(self) -> int:
+        """Groups of two filters after those of eight; the last one may be half empty."""
+        return (self.outputs % 8 + 1) // 2
+
+    def features(self) -> dict[str, float]:
+        """Return how often each part of the kernel runs."""
+        tails = (self.taps % 4 + 1) // 2
+        return {
+            "eight_words": float(self.eights * self.words),
+            "eight_tails": float(self.eights * tails),
+            "eights": float(self.eights),
+            "rest_words": float(self.rest * self.words),
+            "rest_tails": float(self.rest * tails),
+            "rests": float(self.rest),
+        }
