@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparsemod.kinds import Kind, Stage, kind_of
-from sparsemod.kinds.dsp import dsp_conv, has_dsp
+from sparsemod.kinds.dsp import dsp_loops, has_dsp
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 
@@ -72,7 +72,7 @@ def gathered(node: Node, tensors: Tensors) -> Memory:
     """Rule for windowed kernels: scratch holds one window of one group, except for kernels that read their input directly."""
     channels, rows, columns = tensors.image(node.inputs[0])
     window, outputs = node.window, tensors.image(node.output)[0]
-    loops = dsp_conv(window, channels, outputs, (rows, columns))
+    loops = dsp_loops(window, channels, outputs, (rows, columns))
     dsp_scratch = 0 if loops is None else loops.scratch
     if window.conv_kernel(channels, outputs) != "conv":
         return Memory(dsp_scratch=dsp_scratch)

@@ -49,7 +49,7 @@ def need(network: IntegerNetwork, core: str) -> Need:
 
     missing = available(core)
     if missing is not None:
-        c_project = generate(network)
+        c_project = generate(network, core=core)
         method = f"weights and arena of the C code; code and stack come on top ({missing})"
         return Need(
             core=core, flash=c_project.data_bytes, ram=c_project.arena.size, method=method, measured=False
@@ -57,7 +57,7 @@ def need(network: IntegerNetwork, core: str) -> Need:
     try:
         emulation = Emulator(core).measure(network)
     except DoesNotFit as error:
-        c_project = generate(network)
+        c_project = generate(network, core=core)
         method = f"weights and arena of the C code; code and stack come on top (more than the emulated machine holds: {error})"
         return Need(
             core=core, flash=c_project.data_bytes, ram=c_project.arena.size, method=method, measured=False

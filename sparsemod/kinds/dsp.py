@@ -14,6 +14,7 @@ DSP_CORES = frozenset({"cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"})
 
 _ALIGNMENT = 3  # bytes that the alignment of a column may cost
 _UNROLLED = 10  # at most this many steps are written out; longer sums are loops
+_STRIP = 640  # bytes of a strip, unless one row of outputs needs more
 _LONGEST = 8  # steps in one turn of a loop
 
 
@@ -116,7 +117,7 @@ class DspConv:
         """Pairs of windows of which some tap lies outside, or that lie on two rows."""
         if self.window.pointwise and self.window.stride == (1, 1):
             return 0
-        rows, columns = self.made
+        columns = self.made[1]
         inside = self._inside(0), self._inside(1)
         count = 0
         for first in range(0, self.windows, 2):
@@ -159,6 +160,92 @@ def dsp_conv(window: Window, channels: int, outputs: int, size: Pair) -> DspConv
 
 
 @dataclass(frozen=True)
+class DspDepthwise:
+    """The loops of a 3 x 3 depthwise convolution: strips of rows of one channel, two outputs at a time."""
+
+    window: Window
+    channels: int
+    size: Pair
+    made: Pair
+
+    @property
+    def row_words(self) -> int:
+        """Words of a row of a strip, with its padding."""
+        return ((self.made[1] - 1) * self.window.stride[1] + 4) // 2
+
+    @property
+    def kept(self) -> int:
+        """Rows that a strip shares with the next one."""
+        return 3 - self.window.stride[0]
+
+    @property
+    def outputs(self) -> int:
+        """Rows of outputs of a strip."""
+        down = self.window.stride[0]
+        return max(1, min(self.made[0], (_STRIP // (4 * self.row_words) - self.kept) // down))
+
+    @property
+    def rows(self) -> int:
+        """Rows of a strip."""
+        return self.outputs * self.window.stride[0] + self.kept
+
+    @property
+    def scratch(self) -> int:
+        """Bytes of a strip."""
+        return 4 * self.rows * self.row_words + _ALIGNMENT
+
+    @property
+    def gathered(self) -> int:
+        """Columns of the input that a row holds."""
+        left = self.window.padding[2]
+        return min(self.size[1], (self.made[1] - 1) * self.window.stride[1] + 3 - left)
+
+    @property
+    def step(self) -> int:
+        """Columns that one turn of the loop gathers."""
+        if self.gathered <= 8:
+            return self.gathered
+        return next(step for step in (4, 3, 2, 1) if self.gathered % step == 0)
+
+    def features(self) -> dict[str, float]:
+        """Return how often each part of the kernel runs."""
+        strips = -(-self.made[0] // self.outputs)
+        lines = self.made[0] * self.window.stride[0] + self.kept
+        last = (self.made[0] - 1) * self.window.stride[0] + 3
+        top, height = self.window.padding[0], self.size[0]
+        inside = min(last - top, height) if last > top else 0
+        channels = self.channels
+        return {
+            "channels": float(channels),
+            "filled": float(self.rows * self.row_words),
+            "strips": float(channels * strips),
+            "moved": float(channels * (strips - 1) * self.kept * self.row_words),
+            "lines": float(channels * lines),
+            "gathered": float(channels * inside * self.gathered),
+            "gathered_turns": float(channels * inside * self.gathered // self.step),
+            "outside": float(channels * (lines - inside) * self.gathered),
+            "rows": float(channels * self.made[0]),
+            "pairs": float(channels * self.made[0] * (self.made[1] // 2)),
+            "singles": float(channels * self.made[0] * (self.made[1] % 2)),
+        }
+
+
+def dsp_depthwise(window: Window, channels: int, outputs: int, size: Pair) -> DspDepthwise | None:
+    """Return the loops of a depthwise convolution on an image of `size` (rows, columns); None where no such kernel exists."""
+    if not window.depthwise(channels, outputs) or window.kernel != (3, 3) or window.dilation != (1, 1):
+        return None
+    if max(window.stride) > 2 or max(window.padding) > 2:
+        return None
+    return DspDepthwise(window, channels, size, window.counts(size))
+
+
+def dsp_loops(window: Window, channels: int, outputs: int, size: Pair) -> DspConv | DspDepthwise | None:
+    """Return the loops of any convolution; None where it has no kernel of its own."""
+    depthwise = dsp_depthwise(window, channels, outputs, size)
+    return depthwise or dsp_conv(window, channels, outputs, size)
+
+
+@dataclass(frozen=True)
 class DspLinear:
     """The loops of a matrix times a vector: eight filters at a time, then two."""
 
@@ -169,6 +256,11 @@ class DspLinear:
     def words(self) -> int:
         """Turns of the loop, each over four taps."""
         return self.taps // 4
+
+    @property
+    def count(self) -> int:
+        """Words of one turn of the loop over eight filters."""
+        return next(count for count in (4, 2, 1) if self.words % count == 0)
 
     @property
     def eights(self) -> int:
@@ -186,6 +278,7 @@ class DspLinear:
         return {
             "eight_words": float(self.eights * self.words),
             "eight_tails": float(self.eights * tails),
+            "eight_turns": float(self.eights * (self.words // self.count)),
             "eights": float(self.eights),
             "rest_words": float(self.rest * self.words),
             "rest_tails": float(self.rest * tails),

@@ -80,7 +80,7 @@ def costs(
 
     sizes = {"deployed": size.deployed_bytes(layers), "sparse": sparse, "nonzeros": left}
     moments, width = memory.timeline(graph), storage.activation_bytes
-    memory_plan = plan(graph_layout(graph).problem)
+    memory_plan = plan(graph_layout(graph, device.core).problem)
     memories = {
         "arena": width * memory_plan.size,
         "peak": width * max((m.bytes for m in moments), default=sum(map(graph.elements, graph.inputs))),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sparsemod.export.c.layers import Array, Context
 from sparsemod.export.c.special import SPECIAL, Special, named
-from sparsemod.kinds.dsp import DspLinear, dsp_conv, has_dsp, taps_of
+from sparsemod.kinds.dsp import DspDepthwise, DspLinear, dsp_loops, has_dsp, taps_of
 from sparsemod.quantization.layers import Conv, Linear, Weighted
 from sparsemod.templates import render
 
@@ -44,9 +44,11 @@ class Requantized:
     left: Int64
 
     @classmethod
-    def of(cls, layer: Weighted, zero: int) -> "Requantized | None":
-        """Return the numbers of a layer with an output zero point; None where the sums or the shifts are too large."""
-        multiplier, largest = layer.multiplier.astype(np.int64), layer.sums().astype(np.int64)
+    def of(cls, layer: Weighted, bias: Int64, zero: int) -> "Requantized | None":
+        """Return the numbers of a layer with an output zero point; None where the sums or the shifts are too large.
+
+        `bias`: the sums' first values."""
+        multiplier, largest = layer.multiplier.astype(np.int64), _largest(layer, bias)
         shifts = -1 - layer.shift.astype(np.int64)
         used = multiplier != 0
         shift = max(1, int(shifts[used].max())) if used.any() else 1
@@ -59,6 +61,14 @@ class Requantized:
         if int(largest.max()) >= _JOINT or int(moved.max()) >= _WORD or int(high.max()) >= _WORD:
             return None
         return cls(shift, offset, multiplier, left)
+
+
+def _largest(layer: Weighted, bias: Int64) -> Int64:
+    """Return the largest absolute value of each channel's sum over bytes from -128 to 127."""
+    flat = layer.weight.astype(np.int64).reshape(len(layer.weight), -1)
+    positive, negative = np.maximum(flat, 0).sum(1), np.minimum(flat, 0).sum(1)
+    highest, lowest = bias + 127 * positive - 128 * negative, bias - 128 * positive + 127 * negative
+    return np.asarray(np.maximum(np.abs(highest), np.abs(lowest)), np.int64)
 
 
 def _stream(
@@ -104,7 +114,11 @@ def _clamp(layer: Weighted) -> str:
 
 def _runs(context: Context, layer: Weighted) -> Requantized | None:
     dense = context.encodings.get(layer.name, "dense") == "dense"
-    return Requantized.of(layer, context.zero(layer.output)) if has_dsp(context.core) and dense else None
+    return (
+        Requantized.of(layer, _bias(context, layer), context.zero(layer.output))
+        if has_dsp(context.core) and dense
+        else None
+    )
 
 
 def _filled(template: str, **values: Any) -> str:
@@ -115,10 +129,12 @@ def _filled(template: str, **values: Any) -> str:
 def _conv(context: Context, layer: Conv) -> Special | None:
     channels, *size = context.image(layer.inputs[0])
     outputs = len(layer.weight)
-    loops = dsp_conv(layer.window, channels, outputs, (size[0], size[1]))
+    loops = dsp_loops(layer.window, channels, outputs, (size[0], size[1]))
     how = _runs(context, layer)
     if loops is None or how is None:
         return None
+    if isinstance(loops, DspDepthwise):
+        return _depthwise(context, layer, loops, how)
     (kernel_rows, kernel_columns), window = layer.window.kernel, layer.window
     rest = [False] * (outputs % 4 // 2) + [True] * (outputs % 2)
     filters, filters_text = named(
@@ -165,6 +181,35 @@ def _conv(context: Context, layer: Conv) -> Special | None:
     )
 
 
+def _depthwise(context: Context, layer: Conv, loops: DspDepthwise, how: Requantized) -> Special:
+    (rows, columns), window, channels = loops.size, loops.window, loops.channels
+    name, text = named(
+        "nn_dsp_depthwise",
+        lambda name: _filled(
+            "dsp_depthwise.c", name=name, channels=channels, rows=rows, columns=columns, made_rows=loops.made[0],
+            made_columns=loops.made[1], strip_rows=loops.rows, strip_outputs=loops.outputs, row_words=loops.row_words,
+            kept=loops.kept, gathered=loops.gathered, step=loops.step, stride_rows=window.stride[0], stride_columns=window.stride[1],
+            pad_top=window.padding[0], pad_left=window.padding[2], zero=context.zero(layer.inputs[0]), shift=how.shift,
+            clamp=_clamp(layer),
+        ),
+    )  # fmt: skip
+    weights = layer.weight[:, 0].astype(np.int64) << how.left[:, None, None]  # (channels, 3, 3), 16 bits
+    low, high = weights & 0xFFFF, (weights & 0xFFFF) << 16
+    pairs = np.stack([low[:, :, 0] | high[:, :, 1], low[:, :, 1] | high[:, :, 2]], 2).reshape(channels, 6)
+    bias = _bias(context, layer) << how.left
+    words = np.concatenate([pairs, bias[:, None], how.multiplier[:, None]], 1)
+    array = Array(
+        "uint32_t", f"{context.array_name}_stream", (words.reshape(-1) & 0xFFFFFFFF).astype(np.uint32)
+    )
+    return Special(
+        _CONDITION,
+        (f"{name}({{in0}}, {{out}}, {{scratch}}, {array.name}, {how.offset});",),
+        (array,),
+        f"void {name}(const int8_t *input, int8_t *output, int8_t *scratch, const uint32_t *w, int32_t offset);\n",
+        {f"{name}.c": text},
+    )
+
+
 @SPECIAL.register("linear")
 def _linear(context: Context, layer: Linear) -> Special | None:
     how = _runs(context, layer)
@@ -176,7 +221,7 @@ def _linear(context: Context, layer: Linear) -> Special | None:
     name, text = named(
         "nn_dsp_linear",
         lambda name: _filled(
-            "dsp_linear.c", name=name, outputs_count=outputs, taps=taps, words=loops.words, tails=taps % 4, eights=loops.eights,
+            "dsp_linear.c", name=name, outputs_count=outputs, taps=taps, words=loops.words, count=loops.count, tails=taps % 4, eights=loops.eights,
             pairs=outputs % 8 // 2, single=bool(outputs % 2), shift=how.shift, shifted=bool(how.left.any()), clamp=_clamp(layer),
         ),
     )  # fmt: skip

@@ -52,7 +52,7 @@ class Array:
 class CLayer:
     """A layer of the project:
     `index` in execution order (the argument of `nn_profile`), the layer's `name` in the network, the `kernels` that it calls, its
-    `encoding` ("" without weights), and the bytes of its weights, biases and scales."""
+    `encoding` ("" without weights), the bytes of its weights, biases and scales, and whether it has a kernel of its own (`special`)."""
 
     index: int
     name: str
@@ -61,6 +61,7 @@ class CLayer:
     kernels: tuple[str, ...]
     encoding: str
     data_bytes: int
+    special: bool = False
 
 
 @dataclass

@@ -133,22 +133,29 @@ def generate(
     stored = stored_encodings(network) if encodings is None else encodings
     core = network.core if core is None else core
     arena = plan(network, core)
-    # The streaming form reads the arrays of the plain kernels.
-    streams = len(network.tensors[network.input].axes.positions) == 1
     by_output = {layer.output: layer for layer in network.layers}
     nodes = [arena.layout.nodes[index] for index in arena.plan.order]
     names = [text.layer_name(name, index, node.name) for index, node in enumerate(nodes)]
     emitted = sources.unshared(
         [
             emit(
-                Context(network, arena.layout, identifier, stored, core="" if streams else core),
+                Context(network, arena.layout, identifier, stored, core=core),
                 by_output[node.output],
             )
             for node, identifier in zip(nodes, names, strict=True)
         ]
     )
     layers = tuple(
-        CLayer(index, node.name, identifier, code.title, code.kernels, code.encoding, code.data_bytes)
+        CLayer(
+            index,
+            node.name,
+            identifier,
+            code.title,
+            code.kernels,
+            code.encoding,
+            code.data_bytes,
+            code.special is not None,
+        )
         for index, (node, identifier, code) in enumerate(zip(nodes, names, emitted, strict=True))
     )
     identifiers = {node.name: identifier for node, identifier in zip(nodes, names, strict=True)}

@@ -261,7 +261,10 @@ def unshared(layers: Sequence[Emitted]) -> list[Emitted]:
 def weights(parts: Parts, apart: bool = False) -> str:
     """Return NAME.weights.h: the layers' constants, for flash. With `apart` it only declares the arrays: see `assembler`."""
     layers = [
-        {"title": f"{text.comment(node.name)!r}: {emitted.title}", **_constants_of(emitted, apart)}
+        {
+            "title": f"{text.comment(node.name)!r}: {emitted.title}",
+            **_constants_of(emitted, apart, parts.streaming is not None),
+        }
         for node, emitted in zip(parts.nodes, parts.emitted, strict=True)
         if emitted.constants or emitted.arrays
     ]
@@ -273,13 +276,16 @@ def weights(parts: Parts, apart: bool = False) -> str:
     return filled("weights.h", name=parts.name, layers=layers)
 
 
-def _constants_of(emitted: Emitted, apart: bool) -> dict[str, str]:
-    """Return the text of a layer's arrays and of its other constants."""
+def _constants_of(emitted: Emitted, apart: bool, always: bool) -> dict[str, str]:
+    """Return the text of a layer's arrays and of its other constants; `always`: the plain kernel's even beside another kernel's."""
     arrays = "".join(_array(array, apart) for array in emitted.arrays)
     special = emitted.special
     if special is None:
         return {"arrays": arrays, "constants": emitted.constants}
     own = "".join(_array(array, apart) for array in special.arrays)
+    if always:
+        arrays = f"#if {special.condition}\n{own}{special.constants}#endif\n{arrays}"
+        return {"arrays": arrays, "constants": emitted.constants}
     return {
         "arrays": f"#if {special.condition}\n{own}{special.constants}#else\n{arrays}",
         "constants": f"{emitted.constants}#endif\n",

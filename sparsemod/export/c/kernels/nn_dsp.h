@@ -52,6 +52,11 @@ static inline int32_t nn_add_pairs(int32_t a, int32_t b, int32_t sum)
     return (int32_t)(uint32_t)((uint64_t)products + (uint32_t)sum);
 }
 
+static inline int32_t nn_add_low_high(int32_t a, int32_t b, int32_t sum)
+{
+    return (int32_t)((uint32_t)sum + (uint32_t)(nn_half(a, 0) * nn_half(b, 1)));
+}
+
 /* offset + the high word of sum * multiplier */
 static inline int32_t nn_scaled(int32_t sum, int32_t multiplier, int32_t offset)
 {
@@ -94,13 +99,13 @@ static inline int32_t nn_scaled(int32_t sum, int32_t multiplier, int32_t offset)
     NN_PAIR_1(t0, c0, x0);                                                                                            \
     NN_PAIR_1(t1, c1, x0)
 #define NN_TAPS_1X2(x0) NN_PAIR_1(s0, a0, x0)
-#define NN_LOOP_1X8(loops)                                                                                            \
-    for (int32_t step_ = 0; step_ < (loops); ++step_, x += 4) {                                                       \
+#define NN_LOOP_1X8(count, loops)                                                                                          \
+    for (int32_t step_ = 0; step_ < (count) * (loops); ++step_, x += 4) {                                                       \
         NN_TAPS_1X8(nn_taps_even(nn_word(x)));                                                                        \
         NN_TAPS_1X8(nn_taps_odd(nn_word(x)));                                                                         \
     }
-#define NN_LOOP_1X2(loops)                                                                                            \
-    for (int32_t step_ = 0; step_ < (loops); ++step_, x += 4) {                                                       \
+#define NN_LOOP_1X2(count, loops)                                                                                          \
+    for (int32_t step_ = 0; step_ < (count) * (loops); ++step_, x += 4) {                                                       \
         NN_TAPS_1X2(nn_taps_even(nn_word(x)));                                                                        \
         NN_TAPS_1X2(nn_taps_odd(nn_word(x)));                                                                         \
     }
@@ -126,6 +131,21 @@ static inline int32_t nn_pair(int32_t low, int32_t high)
     int32_t pair;
     __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(pair) : "r"(low), "r"(high));
     return pair;
+}
+
+/* sum + the products of both halves, and sum + the low half of `a` times the high half of `b` */
+static inline int32_t nn_add_pairs(int32_t a, int32_t b, int32_t sum)
+{
+    int32_t total;
+    __asm__("smlad %0, %1, %2, %3" : "=r"(total) : "r"(a), "r"(b), "r"(sum));
+    return total;
+}
+
+static inline int32_t nn_add_low_high(int32_t a, int32_t b, int32_t sum)
+{
+    int32_t total;
+    __asm__("smlabt %0, %1, %2, %3" : "=r"(total) : "r"(a), "r"(b), "r"(sum));
+    return total;
 }
 
 static inline int32_t nn_scaled(int32_t sum, int32_t multiplier, int32_t offset)
@@ -187,27 +207,35 @@ static inline int32_t nn_scaled(int32_t sum, int32_t multiplier, int32_t offset)
         NN_ASSEMBLER(NN_LOOP(NN_TIMES_##count(NN_STEP_2X2)), NN_LIST(NN_SUMS_2), [end] "m"(end_));                               \
     } while (0)
 
-/* Two taps `x0` of one window with two filters. */
+/* Two taps of one window with two filters, and with four filters. */
 #define NN_PAIR_1(s, a)                                                                                               \
     "ldr %[v], [%[w]], #4\n smlad %[" s "], %[v], %[x0], %[" s "]\n sxtb16 %[v], %[v]\n"                              \
     "smlad %[" a "], %[v], %[x0], %[" a "]\n"
-#define NN_TAPS_1(pairs) "ldr %[x1], [%[x]], #4\n sxtb16 %[x0], %[x1]\n" pairs "sxtb16 %[x0], %[x1], ror #8\n" pairs
+#define NN_FOUR_1(s, a, t, c)                                                                                         \
+    "ldrd %[v], %[u], [%[w]], #8\n smlad %[" s "], %[v], %[x0], %[" s "]\n smlad %[" t "], %[u], %[x0], %[" t "]\n"   \
+    "sxtb16 %[v], %[v]\n sxtb16 %[u], %[u]\n"                                                                         \
+    "smlad %[" a "], %[v], %[x0], %[" a "]\n smlad %[" c "], %[u], %[x0], %[" c "]\n"
+/* Four taps; they are read twice, so that 13 registers suffice. */
+#define NN_TAPS_1(pairs)                                                                                              \
+    "ldr %[x0], [%[x]]\n sxtb16 %[x0], %[x0]\n" pairs "ldr %[x0], [%[x]], #4\n sxtb16 %[x0], %[x0], ror #8\n" pairs
 #define NN_PAIRS_1X2 NN_PAIR_1("s0", "a0")
-#define NN_PAIRS_1X8 NN_PAIRS_1X2 NN_PAIR_1("s1", "a1") NN_PAIR_1("t0", "c0") NN_PAIR_1("t1", "c1")
-#define NN_LOOP_1X8(loops)                                                                                            \
+#define NN_PAIRS_1X8 NN_FOUR_1("s0", "a0", "s1", "a1") NN_FOUR_1("t0", "c0", "t1", "c1")
+#define NN_VECTOR(text, count, loops, sums)                                                                           \
     do {                                                                                                              \
-        const int8_t *const end_ = x + 4 * (loops);                                                                   \
-        NN_ASSEMBLER(NN_LOOP(NN_TAPS_1(NN_PAIRS_1X8)), NN_LIST(NN_SUMS_4), [end] "m"(end_));                                     \
+        const int8_t *const end_ = x + 4 * (count) * (loops);                                                         \
+        int32_t x0_, v_, u_;                                                                                          \
+        __asm__ volatile(NN_LOOP(NN_TIMES_##count(text))                                                              \
+                         : sums, [x] "+r"(x), [w] "+r"(w), [x0] "=&r"(x0_), [v] "=&r"(v_), [u] "=&r"(u_)              \
+                         : [end] "m"(end_)                                                                            \
+                         : "memory", "cc");                                                                           \
     } while (0)
-#define NN_LOOP_1X2(loops)                                                                                            \
-    do {                                                                                                              \
-        const int8_t *const end_ = x + 4 * (loops);                                                                   \
-        NN_ASSEMBLER(NN_LOOP(NN_TAPS_1(NN_PAIRS_1X2)), NN_LIST([s0] "+r"(s0), [a0] "+r"(a0)), [end] "m"(end_));                  \
-    } while (0)
+#define NN_LOOP_1X8(count, loops) NN_VECTOR(NN_TAPS_1(NN_PAIRS_1X8), count, loops, NN_LIST(NN_SUMS_4))
+#define NN_LOOP_1X2(count, loops)                                                                                     \
+    NN_VECTOR(NN_TAPS_1(NN_PAIRS_1X2), count, loops, NN_LIST([s0] "+r"(s0), [a0] "+r"(a0)))
 #define NN_PAIRS(pairs, taps, sums)                                                                                   \
     do {                                                                                                              \
-        int32_t v_;                                                                                                   \
-        __asm__ volatile(pairs : sums, [w] "+r"(w), [v] "=&r"(v_) : [x0] "r"(taps) : "memory");                       \
+        int32_t v_, u_;                                                                                               \
+        __asm__ volatile(pairs : sums, [w] "+r"(w), [v] "=&r"(v_), [u] "=&r"(u_) : [x0] "r"(taps) : "memory");                       \
     } while (0)
 #define NN_TAPS_1X8(taps) NN_PAIRS(NN_PAIRS_1X8, taps, NN_LIST(NN_SUMS_4))
 #define NN_TAPS_1X2(taps) NN_PAIRS(NN_PAIRS_1X2, taps, NN_LIST([s0] "+r"(s0), [a0] "+r"(a0)))
@@ -252,15 +280,31 @@ static inline __attribute__((always_inline)) int32_t *nn_columns(int32_t *to, co
     return to;
 }
 
-/* A kernel row of `taps` taps of `channels` bytes, of which those before `first` and from `end` on lie outside of the input. */
-static inline void nn_kernel_row(int8_t *to, const int8_t *from, int32_t first, int32_t end, int32_t taps, int32_t channels, int8_t zero)
+/* A kernel row of `taps` taps from (row, left) on of an input of rows x columns x channels; outside of it lies `zero`. */
+static inline void nn_kernel_row(int8_t *to, const int8_t *input, int32_t row, int32_t left, int32_t rows, int32_t columns,
+                                 int32_t channels, int32_t taps, int8_t zero)
 {
-    for (int32_t i = 0; i < taps; ++i) {
-        const int inside = i >= first && i < end;
-        for (int32_t k = 0; k < channels; ++k, ++to) {
-            *to = inside ? from[k] : zero;
+    const int32_t before = left < 0 ? -left : 0, last = columns - left;
+    const int32_t first = before < taps ? before : taps, end = last < taps ? last : taps;
+    const int8_t *const start = to + first * channels, *const stop = to + taps * channels;
+
+    if (row < 0 || row >= rows || first >= end) {
+        while (to != stop) {
+            *to++ = zero;
         }
-        from += inside ? channels : 0;
+        return;
+    }
+    const int8_t *from = input + (row * columns + left + first) * channels;
+    const int8_t *const inside = from + (end - first) * channels;
+
+    while (to != start) {
+        *to++ = zero;
+    }
+    while (from != inside) {
+        *to++ = *from++;
+    }
+    while (to != stop) {
+        *to++ = zero;
     }
 }
 

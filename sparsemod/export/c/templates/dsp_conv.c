@@ -11,19 +11,34 @@ void {{ name }}(const int8_t *input, int8_t *output, int8_t *scratch, const uint
 /* The columns of two windows, of which some tap lies outside of the input. */
 static void edge(const int8_t *input, int32_t top0, int32_t left0, int32_t top1, int32_t left1, int32_t *to)
 {
+{% if channels % 4 == 0 %}
+    static const int8_t outside[{{ channels }}] = { {{ ([zero] * channels) | join(", ") }} };
+
+    for (int32_t i = 0; i < {{ kernel_rows }}; ++i, ++top0, ++top1) {
+        const int inside0 = top0 >= 0 && top0 < {{ rows }}, inside1 = top1 >= 0 && top1 < {{ rows }};
+
+        for (int32_t j = 0; j < {{ kernel_columns }}; ++j) {
+            const int32_t column0 = left0 + j, column1 = left1 + j;
+            const int8_t *p0 = outside, *p1 = outside;
+
+            if (inside0 && column0 >= 0 && column0 < {{ columns }}) {
+                p0 = input + (top0 * {{ columns }} + column0) * {{ channels }};
+            }
+            if (inside1 && column1 >= 0 && column1 < {{ columns }}) {
+                p1 = input + (top1 * {{ columns }} + column1) * {{ channels }};
+            }
+            to = nn_columns(to, p0, p1, {{ channels }});
+        }
+    }
+{% else %}
     int8_t line[2][{{ run }}];
 
-    for (int32_t i = 0; i < {{ kernel_rows }}; ++i) {
-        for (int32_t window = 0; window < 2; ++window) {
-            const int32_t row = (window ? top1 : top0) + i, left = window ? left1 : left0;
-            const int32_t first = row < 0 || row >= {{ rows }} ? {{ kernel_columns }} : left < 0 ? -left : 0;
-            const int32_t end = {{ columns }} - left;
-            const int32_t place = first < end && first < {{ kernel_columns }} ? row * {{ columns }} + left + first : 0;
-
-            nn_kernel_row(line[window], input + place * {{ channels }}, first, end, {{ kernel_columns }}, {{ channels }}, {{ zero }});
-        }
+    for (int32_t i = 0; i < {{ kernel_rows }}; ++i, ++top0, ++top1) {
+        nn_kernel_row(line[0], input, top0, left0, {{ rows }}, {{ columns }}, {{ channels }}, {{ kernel_columns }}, {{ zero }});
+        nn_kernel_row(line[1], input, top1, left1, {{ rows }}, {{ columns }}, {{ channels }}, {{ kernel_columns }}, {{ zero }});
         to = nn_columns(to, line[0], line[1], {{ run }});
     }
+{% endif %}
 }
 {% endif %}
 

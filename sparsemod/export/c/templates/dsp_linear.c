@@ -5,7 +5,7 @@
 #if NN_DSP
 {% macro sums(width) %}
 {% if words %}
-        NN_LOOP_1X{{ width }}({{ words }});
+        NN_LOOP_1X{{ width }}({{ count if width == 8 else 1 }}, {{ words // (count if width == 8 else 1) }});
 {% endif %}
 {% if tails > 1 %}
         NN_TAPS_1X{{ width }}(nn_pair(x[0], x[1]));
