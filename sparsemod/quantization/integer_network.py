@@ -360,7 +360,9 @@ class IntegerNetwork(Evaluation):
             }
             layers = tuple(_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
             # Files of earlier releases lack these keys.
-            several: Any = [tuple(str(name) for name in header.get(key, ())) for key in _SEVERAL]
+            several: dict[str, Any] = {
+                key: tuple(str(name) for name in header.get(key, ())) for key in _SEVERAL
+            }
             stored, classes = header.get("normalization"), header.get("classes", ())
             normalization = None if stored is None else InputNormalization.from_dict(stored)
             return cls(
@@ -372,8 +374,8 @@ class IntegerNetwork(Evaluation):
                 tuple(str(name) for name in classes),
                 dict(header.get("encodings", {})),
                 None if header.get("decoding") is None else Decoding.from_dict(header["decoding"]),
-                *several,
-                str(header.get("core", "")),
+                core=str(header.get("core", "")),
+                **several,
             )
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             if isinstance(error, InvalidInput):

@@ -34,6 +34,13 @@ def kernel_sources() -> dict[str, str]:
     return dict(_kernel_files()[1])
 
 
+def generated_sources() -> dict[str, str]:
+    """Return the templates of the kernels that are generated for one shape, by name."""
+    folder = files("sparsemod.export.c") / "templates"
+    entries = (entry for entry in folder.iterdir() if entry.name.startswith("dsp_"))
+    return {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
+
+
 def kernels_version() -> str:
     """Return the digest in the symbols of the kernels."""
     return _kernel_files()[0]
