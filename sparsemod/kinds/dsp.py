@@ -151,6 +151,22 @@ class DspConv:
             "edge_bytes": float(self.edges * kernel * self.run),
         }
 
+    def code(self) -> dict[str, float]:
+        """Return the parts of the code, and `constants`: the bytes of the stream beyond weights, biases and factors of 9 bytes."""
+        written = self.turns.count + self.turns.rest
+        taps = self.outputs * self.window.kernel[0] * self.run
+        filters = 4 * self.quads + 2 * self.rest
+        stream = filters * (2 * self.steps + 8) + 4 * (self.quads + self.rest)
+        return {
+            "quad": float(self.quads > 0),
+            "quad_steps": float(written * (self.quads > 0)),
+            "rest": float(self.rest),
+            "rest_steps": float(written * self.rest),
+            "edge": float(self.edges > 0),
+            "rows": float(self.window.kernel[0]),
+            "constants": float(max(0, stream - taps - 9 * self.outputs)),
+        }
+
 
 def dsp_conv(window: Window, channels: int, outputs: int, size: Pair) -> DspConv | None:
     """Return the loops of a convolution on an image of `size` (rows, columns); None where no such kernel exists."""
@@ -229,6 +245,16 @@ class DspDepthwise:
             "singles": float(channels * self.made[0] * (self.made[1] % 2)),
         }
 
+    def code(self) -> dict[str, float]:
+        """Return the parts of the code, and `constants`: the bytes of the stream beyond weights, biases and factors of 9 bytes."""
+        return {
+            "pair": float(self.made[1] > 1),
+            "single": float(self.made[1] % 2),
+            "strips": float(self.outputs < self.made[0]),
+            "step": float(self.step),
+            "constants": float(self.channels * (32 - 18)),
+        }
+
 
 def dsp_depthwise(window: Window, channels: int, outputs: int, size: Pair) -> DspDepthwise | None:
     """Return the loops of a depthwise convolution on an image of `size` (rows, columns); None where no such kernel exists."""
@@ -283,4 +309,20 @@ class DspLinear:
             "rest_words": float(self.rest * self.words),
             "rest_tails": float(self.rest * tails),
             "rests": float(self.rest),
+        }
+
+    def code(self) -> dict[str, float]:
+        """Return the parts of the code, and `constants`: the bytes of the stream beyond weights, biases and factors of 9 bytes."""
+        tails, single = (self.taps % 4 + 1) // 2, self.outputs % 2
+        steps = 2 * self.words + tails
+        filters = 8 * self.eights + 2 * self.rest
+        stream = filters * (2 * steps + 8) + 8 * self.eights + 4 * self.rest
+        rest = (self.rest > single) + single
+        return {
+            "eight": float(self.eights > 0),
+            "eight_turn": float(self.count * (self.eights > 0)),
+            "eight_tails": float(tails * (self.eights > 0)),
+            "rest": float(rest),
+            "rest_tails": float(tails * rest),
+            "constants": float(max(0, stream - self.outputs * (self.taps + 9))),
         }

@@ -72,7 +72,9 @@ def conv(tensors: Tensors, node: Node) -> Loops:
     dsp = (
         None
         if loops is None
-        else Loops("dsp_depthwise" if kernel == "depthwise" else "dsp_conv", loops.features())
+        else Loops(
+            "dsp_depthwise" if kernel == "depthwise" else "dsp_conv", loops.features(), code=loops.code()
+        )
     )
     if kernel == "depthwise":
         return Loops(kernel, _depthwise(tensors, node, outputs), dsp)
@@ -122,7 +124,8 @@ def linear(tensors: Tensors, node: Node) -> Loops:
     taps, outputs = tensors.elements(node.inputs[0]), tensors.elements(node.output)
     features = _filters(taps, outputs, 1)
     del features["windows"]
-    return Loops("linear", features, Loops("dsp_linear", DspLinear(taps, outputs).features()))
+    dsp = DspLinear(taps, outputs)
+    return Loops("linear", features, Loops("dsp_linear", dsp.features(), code=dsp.code()))
 
 
 @FEATURES.register("max_pool")

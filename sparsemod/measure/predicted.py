@@ -51,7 +51,7 @@ def predict(
     per_layer = {w.layer: _instructions(w, model) for w in work}
     kernels = {w.kernel for w in work} | {w.encoding for w in work}
     code = model.code.get("base", 0.0) + sum(model.code.get(kernel, 0.0) for kernel in sorted(kernels))
-    calls = sum(model.layer_code.get(name, 0.0) for w in work for name in (w.kernel, w.encoding))
+    calls = sum(model.layer_code.get(name, 0.0) * count for w in work for name, count in w.parts.items())
     stack = model.stack.get("base", 0.0) + max((_stack(model, w) for w in work), default=0.0)
     size = plan(graph_layout(graph, model.core).problem).size if arena is None else arena
     # rounded up to whole words, as in the linked program

@@ -5,7 +5,7 @@ kernels process four filters at a time, and the remaining ones one by one.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sparsemod.arena import Node
 from sparsemod.errors import Unsupported
@@ -25,11 +25,13 @@ Features = dict[str, float]
 class Loops:
     """The kernel that runs a node, and the iteration count of each part of its loops.
 
-    `dsp`: the loops of the kernel that is generated for the node's shape, for cores with DSP instructions."""
+    `dsp`: the loops of the kernel that is generated for the node's shape, for cores with DSP instructions. `code`: the parts of such a
+    kernel's code and constants, beside the kernel itself."""
 
     kernel: str
     features: Features
     dsp: "Loops | None" = None
+    code: Mapping[str, float] = field(default_factory=dict)
 
 
 FeatureRule = Callable[[Tensors, Node], Loops]
@@ -54,6 +56,13 @@ class Work:
     features: Mapping[str, float]
     encoding: str = "none"
     dsp: Loops | None = None
+    code: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """The parts of the layer's code in flash: its kernel, the reader of its weights, and the parts of a generated kernel."""
+        own = {f"{self.kernel} {name}": count for name, count in self.code.items()}
+        return {self.kernel: 1.0, self.encoding: 1.0, **own}
 
     def on(self, model: OperatorModel) -> "Work":
         """Return the work of the kernel that runs on the model's core.
@@ -64,7 +73,9 @@ class Work:
 
     def special(self) -> "Work":
         """Return the work of the kernel for cores with DSP instructions, if there is one."""
-        return self if self.dsp is None else Work(self.layer, self.dsp.kernel, self.dsp.features)
+        if self.dsp is None:
+            return self
+        return Work(self.layer, self.dsp.kernel, self.dsp.features, code=self.dsp.code)
 
     @property
     def calls(self) -> str:
