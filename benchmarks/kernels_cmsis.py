@@ -186,4 +186,6 @@ def program(network: IntegerNetwork, files: dict[str, str], buffer: int | None) 
     )
     outputs = 4 * len(nodes) if buffer is None else math.prod(network.tensors[network.output].shape)
     layers = tuple(node.name for node in nodes)
-    return Program(files, {"network.c": text}, layers, math.prod(network.input_shape), outputs, 0)
+    # The linker drops an arena that no call reads: that of a single layer, whose input is the caller's here.
+    unused = 0 if "(arena + " in body else (writer.memory.size + 3) // 4 * 4
+    return Program(files, {"network.c": text}, layers, math.prod(network.input_shape), outputs, unused)
