@@ -36,8 +36,8 @@ def onnx_model(
 
 
 def node(kind: str, inputs: str, output: str, **attributes: Any) -> Any:
-    """An operator; `inputs` are names separated by spaces."""
-    return helper.make_node(kind, inputs.split(" "), [output], name=output, **attributes)
+    """An operator; `inputs` and `output` are names separated by spaces."""
+    return helper.make_node(kind, inputs.split(" "), output.split(" "), name=output, **attributes)
 
 
 def small_cnn() -> bytes:
@@ -94,50 +94,66 @@ def quantized_onnx(content: bytes, x: Array, *, unsigned: bool, per_channel: boo
     return found
 
 
-def float_tflite() -> bytes:
-    """A float CNN for images (8, 8, 1), channels last: conv SAME with stride, depthwise, max pool, reshape, dense, softmax."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as s
+class TfliteModel:
+    """A TensorFlow Lite model under construction, operator by operator."""
 
-    model, graph = s.ModelT(), s.SubGraphT()
-    model.version, model.buffers, graph.tensors, graph.operators, model.operatorCodes = (
-        3,
-        [s.BufferT()],
-        [],
-        [],
-        [],
-    )
+    def __init__(self) -> None:
+        from ai_edge_litert import schema_py_generated
 
-    def tensor(name: str, shape: Sequence[int], data: Array | None = None) -> int:
-        made = s.TensorT()
-        made.name, made.shape, made.buffer = name, list(shape), 0
+        self.schema: Any = schema_py_generated
+        self.model, self.graph = self.schema.ModelT(), self.schema.SubGraphT()
+        self.model.version, self.model.buffers, self.model.operatorCodes = 3, [self.schema.BufferT()], []
+        self.graph.tensors, self.graph.operators = [], []
+
+    def tensor(
+        self, name: str, shape: Sequence[int], data: Array | None = None, variable: bool = False
+    ) -> int:
+        made = self.schema.TensorT()
+        made.name, made.shape, made.buffer, made.isVariable = name, list(shape), 0, variable
         made.type = (
-            s.TensorType.INT32 if data is not None and data.dtype == np.int32 else s.TensorType.FLOAT32
+            self.schema.TensorType.INT32
+            if data is not None and data.dtype == np.int32
+            else self.schema.TensorType.FLOAT32
         )
         if data is not None:
-            buffer = s.BufferT()
+            buffer = self.schema.BufferT()
             buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
-            model.buffers.append(buffer)
-            made.buffer = len(model.buffers) - 1
-        graph.tensors.append(made)
-        return len(graph.tensors) - 1
+            self.model.buffers.append(buffer)
+            made.buffer = len(self.model.buffers) - 1
+        self.graph.tensors.append(made)
+        return len(self.graph.tensors) - 1
 
-    def constant(name: str, value: Array) -> int:
-        return tensor(name, value.shape, value)
+    def constant(self, name: str, value: Array) -> int:
+        return self.tensor(name, value.shape, value)
 
-    def operator(kind: str, inputs: list[int], output: int, options: Any = None) -> int:
-        code = s.OperatorCodeT()
-        code.builtinCode = getattr(s.BuiltinOperator, kind)
+    def operator(self, kind: str, inputs: list[int], output: int, options: Any = None) -> int:
+        code = self.schema.OperatorCodeT()
+        code.builtinCode = getattr(self.schema.BuiltinOperator, kind)
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-        model.operatorCodes.append(code)
-        made = s.OperatorT()
-        made.opcodeIndex, made.inputs, made.outputs = len(model.operatorCodes) - 1, inputs, [output]
+        self.model.operatorCodes.append(code)
+        made = self.schema.OperatorT()
+        made.opcodeIndex, made.inputs, made.outputs = len(self.model.operatorCodes) - 1, inputs, [output]
         if options is not None:
             made.builtinOptions = options
-            made.builtinOptionsType = getattr(s.BuiltinOptions, type(options).__name__.removesuffix("T"))
-        graph.operators.append(made)
+            made.builtinOptionsType = getattr(
+                self.schema.BuiltinOptions, type(options).__name__.removesuffix("T")
+            )
+        self.graph.operators.append(made)
         return output
 
+    def finish(self, given: int, output: int) -> bytes:
+        import flatbuffers
+
+        self.graph.inputs, self.graph.outputs, self.model.subgraphs = [given], [output], [self.graph]
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self.model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+
+def float_tflite() -> bytes:
+    """A float CNN for images (8, 8, 1), channels last: conv SAME with stride, depthwise, max pool, reshape, dense, softmax."""
+    made = TfliteModel()
+    s, tensor, constant, operator = made.schema, made.tensor, made.constant, made.operator
     conv, depthwise, pool, dense = (
         s.Conv2DOptionsT(),
         s.DepthwiseConv2DOptionsT(),
@@ -176,10 +192,35 @@ def float_tflite() -> bytes:
     soft = s.SoftmaxOptionsT()
     soft.beta = 1.0
     six = operator("SOFTMAX", [five], tensor("y", (1, 5)), soft)
-    graph.inputs, graph.outputs, model.subgraphs = [x], [six], [graph]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return made.finish(x, six)
+
+
+def lstm_tflite(units: int = 5, features: int = 3, steps: int = 6) -> bytes:
+    """A float LSTM over samples (steps, features), and a dense layer on its steps in a row."""
+    made = TfliteModel()
+    x = made.tensor("x", (1, steps, features))
+    inputs = [made.constant(f"i{gate}", weights(units, features, seed=gate)) for gate in range(4)]
+    hidden = [made.constant(f"h{gate}", weights(units, units, seed=10 + gate)) for gate in range(4)]
+    biases = [made.constant(f"b{gate}", weights(units, seed=20 + gate)) for gate in range(4)]
+    states = [made.tensor(name, (1, units), variable=True) for name in ("state", "cell")]
+    options = made.schema.UnidirectionalSequenceLSTMOptionsT()
+    options.fusedActivationFunction = made.schema.ActivationFunctionType.TANH
+    none = [-1, -1, -1]
+    all_inputs = [x, *inputs, *hidden, *none, *biases, -1, -1, *states]
+    one = made.operator(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", all_inputs, made.tensor("l", (1, steps, units)), options
+    )
+    shape = made.constant("shape", np.array([1, steps * units], np.int32))
+    two = made.operator(
+        "RESHAPE", [one, shape], made.tensor("f", (1, steps * units)), made.schema.ReshapeOptionsT()
+    )
+    dense = made.schema.FullyConnectedOptionsT()
+    given = [
+        two,
+        made.constant("w", weights(4, steps * units, seed=30)),
+        made.constant("b", weights(4, seed=31)),
+    ]
+    return made.finish(x, made.operator("FULLY_CONNECTED", given, made.tensor("y", (1, 4)), dense))
 
 
 def parsed(content: bytes) -> Any:

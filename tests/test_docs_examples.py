@@ -23,10 +23,11 @@ def dry_run(spec: ExperimentSpec) -> None:
     assert not any(tried.problem for tried in report.tried)
 
 
-@pytest.mark.parametrize("name", ["digits-cnn", "digits-mlp", "own_network"])
+@pytest.mark.parametrize("name", ["digits-cnn", "digits-mlp", "own_network/own_network"])
 def test_examples_without_a_download(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    dry_run(load(EXAMPLES / f"{name}.yaml"))
+    path = EXAMPLES / f"{name}.yaml"
+    monkeypatch.syspath_prepend(str(path.parent))
+    dry_run(load(path))
 
 
 def test_the_example_on_mnist() -> None:

@@ -31,7 +31,14 @@ PLUGINS = EXAMPLES / "plugins"
 MODULES = ("random_pruning", "feedback_alignment", "ternary", "small_methods", "operator_network", "family_sequence",
            "own_source", "own_network")  # fmt: skip
 IMPORTS = tuple(word for module in MODULES for word in ("--import", module))
-PATHS = os.pathsep.join([str(EXAMPLES), str(PLUGINS), *filter(None, [os.environ.get("PYTHONPATH")])])
+PATHS = os.pathsep.join(
+    [
+        str(EXAMPLES),
+        str(PLUGINS),
+        str(EXAMPLES / "own_network"),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
+)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS}
 PATIENCE = 500
 """Seconds until a test gives up. No result depends on it."""

@@ -139,13 +139,13 @@ def test_all_unsupported_operators_are_named_at_once() -> None:
         node("Einsum", "c", "e", equation="abcd->abcd"),
         node("Relu", "e", "r"),
         node("NonZero", "r", "nz"),
-        node("LSTM", "nz", "y"),
+        node("Loop", "nz", "y"),
     ]
     with pytest.raises(Unsupported) as caught:
         module_of(onnx_model(nodes, {"w": weights(2, 1, 3, 3)}, (1, 8, 8)), "speech.onnx")
     words = str(caught.value)
     assert words.startswith("reading speech.onnx does not support operator 'Einsum' at layer 'e'")
-    assert "'NonZero' at layer 'nz'" in words and "'LSTM' at layer 'y'" in words and "Relu" not in words
+    assert "'NonZero' at layer 'nz'" in words and "'Loop' at layer 'y'" in words and "Relu" not in words
 
 
 def test_a_float_layer_within_an_int8_model_is_refused() -> None:

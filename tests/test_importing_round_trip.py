@@ -21,7 +21,7 @@ NOT_READ = {"log_softmax", "group_norm", "matmul", "offset"}
 """Kinds of layers that no reader of files knows."""
 READ = [example for example in EXAMPLES if example.layout is None and example.kind not in NOT_READ]
 STEPS = [example for example in EXAMPLES if example.layout is not None]
-"""Layers over time steps: no reader has them."""
+"""Layers over time steps: no reader has their int8 form."""
 
 
 def read_again(network: IntegerNetwork, suffix: str) -> IntegerNetwork:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from sparsemod.errors import Unsupported
 from sparsemod.graph.functions import evaluate
+from sparsemod.importing.recurrent_layer import recurrent_layer
 from sparsemod.importing.steps import Step, Steps
 from sparsemod.importing.views import view
 from sparsemod.layouts import Shape
@@ -163,6 +164,14 @@ class Reduce(nn.Module):
         return (torch.mean if self.operator == "mean" else torch.sum)(x, self.axes, keepdim=self.keep)
 
 
+class Product(nn.Module):
+    """The product of two tensors as matrices of their last two axes."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Multiply the matrices."""
+        return torch.matmul(a, b)
+
+
 class Concat(nn.Module):
     """Tensors one after the other along an axis."""
 
@@ -235,6 +244,8 @@ def load_weights(layer: nn.Module, step: Step) -> None:
     """Copy the file's weights into a layer."""
     inner = layer.layer if isinstance(layer, Clamped) else layer
     inner = inner.layer if isinstance(inner, Window) else inner
+    if step.kind == "recurrent":
+        return  # made with its weights
     names = {
         "weight": "weight",
         "bias": "bias",
@@ -296,6 +307,16 @@ def _batch_norm(step: Step, shape: Shape) -> nn.Module:
     return (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(len(a["mean"]), eps=a["epsilon"])
 
 
+def _norm(step: Step, shape: Shape) -> nn.Module:
+    a = step.attributes
+    if a["operator"] == "layer":
+        return nn.LayerNorm(tuple(a["weight"].shape), eps=a["epsilon"])
+    if a["operator"] == "group":
+        return nn.GroupNorm(a["groups"], shape[0], eps=a["epsilon"])
+    kind = nn.InstanceNorm2d if len(shape) == 3 else nn.InstanceNorm1d
+    return kind(shape[0], eps=a["epsilon"], affine=True)
+
+
 def _pool(step: Step, shape: Shape) -> nn.Module:
     a, sequence = step.attributes, len(shape) == 2
     last = slice(1, None) if sequence else slice(None)
@@ -334,6 +355,9 @@ _MAKERS: Mapping[str, Any] = {
     "conv_transpose": _conv_transpose,
     "linear": _linear,
     "batch_norm": _batch_norm,
+    "norm": _norm,
+    "recurrent": lambda step, shape: recurrent_layer(step.attributes),
+    "matmul": lambda step, shape: Product(),
     "function": lambda step, shape: Function(step.attributes["function"]),
     "prelu": lambda step, shape: nn.PReLU(len(step.attributes["slopes"])),
     "constant": lambda step, shape: WithConstant(

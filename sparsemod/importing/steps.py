@@ -9,6 +9,9 @@ and attributes:
 | conv_transpose | weight (I, O / groups, rows, columns), bias, stride, padding, output_padding, dilation, groups |
 | linear | weight (O, I), bias, clamp |
 | batch_norm | weight, bias, mean, variance, epsilon |
+| norm | operator: layer, instance or group; weight, bias, epsilon, groups |
+| recurrent | cell: gru or lstm; directions: input, hidden, input_bias, hidden_bias of each; backwards; last |
+| matmul | - |
 | function | function: nested tuples of `sparsemod.graph.functions` |
 | prelu | slopes (C,) |
 | constant | operator, value (an array), reverse: whether the constant is the first operand |

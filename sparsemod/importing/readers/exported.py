@@ -27,6 +27,8 @@ _NORMS = (
 )
 
 
+_RECURRENT: Mapping[str, Any] = {"aten.gru.input": nn.GRU, "aten.lstm.input": nn.LSTM}
+_ZEROS = ("aten.zeros.default",)
 _PARTS = ("aten.expand_as.default",)
 """Calls that capture reads only as parts of others."""
 
@@ -69,6 +71,7 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         self._source, self._values, self._given = source, graph["tensor_values"], given
         self._paths: dict[str, str] = {}
+        self._zeros: set[str] = set()
         self._plan: list[tuple[str, Any, tuple[Any, ...], dict[str, Any], tuple[str, ...]]] = []
         refused: list[Unsupported] = []
         nodes = graph["nodes"]
@@ -101,7 +104,10 @@ class ExportedNetwork(nn.Module):
         title = (layer[1] if len(layer) > 1 and layer[1] else "") or str(node.get("name") or target)
         if target in _SIZES or target.startswith("_operator."):
             return
-        known_call = target.startswith("aten.") and TRANSLATIONS.has(target)
+        if target in _ZEROS:
+            self._zeros.update(outputs)
+            return
+        known_call = target in _RECURRENT or (target.startswith("aten.") and TRANSLATIONS.has(target))
         if not (known_call or target in (*_NORMS, *_PARTS)):
             raise Unsupported(target, title, self._source.by, place=_place(node))
         arguments = {
@@ -112,8 +118,24 @@ class ExportedNetwork(nn.Module):
             for name in ("size", "shape"):
                 if name in arguments:
                     sizes = self._values[outputs[0]]["sizes"]
+                    if any(not isinstance(size_of(size), int) for size in sizes[1:]):
+                        raise Unsupported(
+                            target,
+                            title,
+                            self._source.by,
+                            hint="the batch must stay the first axis",
+                            place=_place(node),
+                        )
                     arguments[name] = [-1, *(size_of(size) for size in sizes[1:])]
-        made = self._layer(target, arguments, weights)
+        made: str | None
+        if target in _RECURRENT:
+            made = self._recurrent(target, arguments, weights, title)
+        else:
+            made = self._layer(target, arguments, weights)
+            zeros = [name for name in _references(arguments) if name in self._zeros]
+            if zeros:
+                hint = "zeros other than the first state of a recurrent layer"
+                raise Unsupported(_ZEROS[0], title, self._source.by, hint=hint, place=_place(node))
         if made is not None:
             self._plan.append((made, None, (arguments["input"],), {}, outputs))
             return
@@ -200,6 +222,44 @@ class ExportedNetwork(nn.Module):
         self._paths[path] = settings
         return path
 
+    def _recurrent(
+        self, target: str, given: Mapping[str, Any], weights: Mapping[str, tuple[str, Tensor]], title: str
+    ) -> str:
+        """Add the layer of a GRU or LSTM whose first state is zero, and return its path."""
+        states = given["hx"] if isinstance(given["hx"], list) else [given["hx"]]
+        parameters = [weights.get(getattr(one, "name", "")) for one in given["params"]]
+        layers, both = int(given["num_layers"]), bool(given["bidirectional"])
+        each = 4 if given["has_biases"] else 2
+        if not all(isinstance(one, _Reference) and one.name in self._zeros for one in states):
+            raise Unsupported(target, title, self._source.by, hint="a first state that is not zero")
+        tensors = [one[1] for one in parameters if one is not None]
+        if (
+            len(tensors) != len(parameters)
+            or len(tensors) != each * layers * (1 + both)
+            or not 1 <= layers <= 64
+        ):
+            raise self._source.broken(f"{len(parameters)} weights of {layers} layers", title, target)
+        path = str(parameters[0][0]).rpartition(".")[0] or "recurrent"  # type: ignore[index]
+        if path in self._paths:
+            raise Unsupported(target, title, self._source.by, hint="a recurrent layer that is called twice")
+        first, hidden = tensors[0], tensors[1]
+        if first.ndim != 2 or hidden.ndim != 2:
+            raise self._source.broken(f"weights of shape {tuple(first.shape)}", title, target)
+        made = _RECURRENT[target](
+            first.shape[1], hidden.shape[1], layers, bias=bool(given["has_biases"]), bidirectional=both,
+            batch_first=bool(given["batch_first"]),
+        )  # fmt: skip
+        for (name, own), tensor in zip(made.named_parameters(), tensors, strict=True):
+            if own.shape != tensor.shape:
+                raise self._source.broken(
+                    f"{name} of shape {tuple(tensor.shape)}, not {tuple(own.shape)}", title, target
+                )
+            with torch.no_grad():
+                own.copy_(tensor)
+        self._place(path, made)
+        self._paths[path] = target
+        return path
+
     def _place(self, path: str, made: nn.Module) -> None:
         """Put a layer at its path, in containers that exist for the names alone."""
         owner: nn.Module = self
@@ -228,8 +288,7 @@ class ExportedNetwork(nn.Module):
                 if path
                 else function(*found, **{name: _filled(one, values, self) for name, one in kwargs.items()})
             )
-            several = isinstance(result, tuple | list)
-            values.update(zip(outputs, result if several else [result], strict=False))
+            values.update(zip(outputs, _flat(result), strict=False))
         made: Tensor = values[self._output]
         return made
 
@@ -261,6 +320,13 @@ def _references(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [name for one in value.values() for name in _references(one)]
     return [name for one in value for name in _references(one)] if isinstance(value, list | tuple) else []
+
+
+def _flat(result: Any) -> list[Any]:
+    """Return the results of a call, also those of an LSTM: (steps, (state, cell))."""
+    if isinstance(result, tuple | list):
+        return [each for one in result for each in _flat(one)]
+    return [result]
 
 
 def _tuple(value: Any) -> Any:

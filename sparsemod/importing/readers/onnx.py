@@ -11,8 +11,9 @@ from sparsemod.importing.float_network import ImportedNetwork
 from sparsemod.importing.integer import to_integer_network
 from sparsemod.importing.metadata import described
 from sparsemod.importing.reader import READERS, Imported, Reader
-from sparsemod.importing.readers import onnx_copies, onnx_rules  # noqa: F401  register the rules
+from sparsemod.importing.readers import onnx_copies, onnx_norms, onnx_recurrent, onnx_rules  # noqa: F401  register the rules
 from sparsemod.importing.readers.onnx_file import OnnxFile
+from sparsemod.importing.readers.onnx_moved import on_moved
 from sparsemod.importing.simplify import simplified
 from sparsemod.importing.source import Source
 from sparsemod.layouts import Shape
@@ -38,7 +39,7 @@ class Onnx(Reader):
             raise source.broken(f"{len(source.content):,} bytes that are no ONNX model ({error})") from None
         if not model.graph.node:
             raise source.broken("no operators")
-        steps = OnnxFile(model, source, shape).steps()
+        steps = OnnxFile(model, source, shape, on_moved).steps()
         model_steps = simplified(steps)
         name = source.name.rpartition(".")[0]
         given = steps.shapes[steps.input]

@@ -1,11 +1,11 @@
 """Translation of ONNX operators that copy elements, and of those that compute constants."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from sparsemod.importing.readers.onnx_file import Call, Numbers, rule
+from sparsemod.importing.readers.onnx_moved import sizes
 from sparsemod.importing.source import checked_shape
 from sparsemod.importing.steps import Scale
 
@@ -61,8 +61,20 @@ def _constant_of_shape(call: Call) -> Any:
 @rule("Shape")
 def _shape(call: Call) -> Any:
     value = call.given(0)
-    sizes = value.shape if isinstance(value, np.ndarray) else (1, *call.shape())
-    return np.array(sizes, np.int64)[call.get("start", 0) : call.get("end")]
+    found = value.shape if isinstance(value, np.ndarray) else sizes(call)
+    return np.array(found, np.int64)[call.get("start", 0) : call.get("end")]
+
+
+@rule("Expand")
+def _expand(call: Call) -> Any:
+    value, wanted = call.given(0), call.integers(1) or []
+    if not isinstance(value, np.ndarray):
+        raise call.builder.unsupported("only of constants")
+    checked_shape(wanted, call.file.source, "a constant")
+    try:
+        return np.broadcast_to(value, np.broadcast_shapes(value.shape, tuple(wanted)))
+    except ValueError as error:
+        raise call.builder.broken(error) from None
 
 
 @rule("Gather")
@@ -97,24 +109,6 @@ def _flatten(call: Call) -> str:
     return call.view("flatten")
 
 
-@rule("Reshape")
-def _reshape(call: Call) -> Any:
-    wanted = call.integers(1) or []
-    value = call.given(0)
-    if isinstance(value, np.ndarray):
-        return value.reshape(wanted)
-    given = (1, *call.shape())
-    sizes = [given[place] if size == 0 and place < len(given) else size for place, size in enumerate(wanted)]
-    total = math.prod(given)
-    if sizes.count(-1) == 1 and sizes[0] != -1:
-        rest = math.prod(size for size in sizes if size != -1)
-        sizes = [total // rest if size == -1 and rest else size for size in sizes]
-    # The first axis is the batch, whatever number the file has for it.
-    if len(sizes) < 2 or min(sizes[1:]) < 1 or math.prod(sizes[1:]) != total:
-        raise call.builder.unsupported(f"from {given[1:]} to {wanted}: the batch axis stays first")
-    return call.view("reshape", shape=tuple(sizes[1:]))
-
-
 @rule("Squeeze", "Unsqueeze")
 def _squeeze(call: Call) -> Any:
     axes = call.integers(1, "axes")
@@ -139,18 +133,6 @@ def _squeeze(call: Call) -> Any:
     return call.view("reshape", shape=tuple(shape))
 
 
-@rule("Transpose")
-def _transpose(call: Call) -> Any:
-    value, order = call.given(0), call.get("perm")
-    if isinstance(value, np.ndarray):
-        return value.transpose(order)
-    rank = len(call.shape()) + 1
-    order = list(order) if order is not None else list(range(rank))[::-1]
-    if sorted(order) != list(range(rank)) or order[0] != 0:
-        raise call.builder.unsupported(f"order {order}: the batch axis stays first")
-    return call.view("transpose", order=tuple(place - 1 for place in order[1:]))
-
-
 @rule("Concat")
 def _concat(call: Call) -> Any:
     if all(isinstance(value, np.ndarray) for value in call.inputs):
@@ -164,11 +146,11 @@ def _split(call: Call) -> list[str]:
     axis = call.axis(int(call.get("axis", 0)))
     size, count = call.shape()[axis], len(call.node.output)
     each = -(-size // count)
-    sizes = call.integers(1, "split") or [min(each, size - each * place) for place in range(count)]
-    if sum(sizes) != size or min(sizes) < 1:
-        raise call.builder.broken(f"parts {sizes} of an axis of {size}")
+    parts = call.integers(1, "split") or [min(each, size - each * place) for place in range(count)]
+    if sum(parts) != size or min(parts) < 1:
+        raise call.builder.broken(f"parts {parts} of an axis of {size}")
     made, start = [], 0
-    for name, part in zip(call.node.output, sizes, strict=True):
+    for name, part in zip(call.node.output, parts, strict=True):
         made.append(call.view("slice", output=name, axis=axis, start=start, stop=start + part, step=1))
         start += part
     return made
@@ -248,24 +230,24 @@ def _resize(call: Call) -> str:
     shape, mode = call.shape(), call.get("mode", "nearest")
     upsample = call.node.op_type == "Upsample"
     how = "asymmetric" if upsample else call.get("coordinate_transformation_mode", "half_pixel")
-    sizes = None if upsample else call.integers(3)
-    if not sizes:
+    wanted = None if upsample else call.integers(3)
+    if not wanted:
         factors = np.asarray(call.constant(1 if upsample else 2, call.get("scales"))).reshape(-1)
-        sizes = [
+        wanted = [
             1,
             *(int(np.floor(np.float32(n) * np.float32(f))) for n, f in zip(shape, factors[1:], strict=True)),
         ]
-    if len(sizes) != len(shape) + 1 or sizes[1] != shape[0] or min(sizes) < 1:
-        raise call.builder.unsupported(f"from {shape} to {sizes[1:]}")
-    whole = all(wanted % size == 0 for size, wanted in zip(shape[1:], sizes[2:], strict=True))
+    if len(wanted) != len(shape) + 1 or wanted[1] != shape[0] or min(wanted) < 1:
+        raise call.builder.unsupported(f"from {shape} to {wanted[1:]}")
+    whole = all(new % size == 0 for size, new in zip(shape[1:], wanted[2:], strict=True))
     if mode == "nearest":
         floor = call.get("nearest_mode", "round_prefer_floor") == "floor" and how == "asymmetric"
         if not (whole or floor or upsample):
             raise call.builder.unsupported(f"nearest with {how}, other than by whole factors")
     elif mode != "linear" or how not in ("half_pixel", "align_corners", "pytorch_half_pixel"):
         raise call.builder.unsupported(f"{mode} with {how}")
-    checked_shape(sizes[1:], call.file.source, "an upsampling")
+    checked_shape(wanted[1:], call.file.source, "an upsampling")
     kind = "nearest" if mode == "nearest" else "linear"
     return call.emit(
-        "resize", (call.tensor(),), size=tuple(sizes[2:]), mode=kind, aligned=how == "align_corners"
+        "resize", (call.tensor(),), size=tuple(wanted[2:]), mode=kind, aligned=how == "align_corners"
     )

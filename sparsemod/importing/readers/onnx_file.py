@@ -37,6 +37,13 @@ class Numbers:
         self.source, self.offset = source, offset
 
 
+class Moved:
+    """A tensor whose batch axis is not the first in the file: `name` holds it batch first, `place` is the batch axis in the file."""
+
+    def __init__(self, name: str, place: int) -> None:
+        self.name, self.place = name, place
+
+
 Rule = Callable[["Call"], Any]
 RULES: dict[str, Rule] = {}
 """Rules by the operator's type: a rule returns the value of the output, or a list of the values of all outputs."""
@@ -53,10 +60,10 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 
 class OnnxFile:
-    """Translation of one file. `values`: the file's name -> a tensor's name, or a constant."""
+    """Translation of one file. `values`: the file's name -> a tensor's name, or a constant. `on_moved` translates operators on `Moved`."""
 
-    def __init__(self, model: Any, source: Source, shape: Shape | None) -> None:
-        self.model, self.source, self.shape = model, source, shape
+    def __init__(self, model: Any, source: Source, shape: Shape | None, on_moved: Rule) -> None:
+        self.model, self.source, self.shape, self.on_moved = model, source, shape, on_moved
         self.builder = Builder(source)
         self.values: dict[str, Any] = {"": None}
         self.opset = max(
@@ -170,7 +177,9 @@ class OnnxFile:
             translate = RULES.get(node.op_type)
             if translate is None:
                 raise builder.unsupported()
-            results = translate(Call(self, node, inputs))
+            call = Call(self, node, inputs)
+            moved = any(isinstance(value, Moved) for value in inputs)
+            results = self.on_moved(call) if moved else translate(call)
         except Unsupported as error:
             builder.refuse(error)
             return
@@ -221,6 +230,8 @@ class Call:
     def tensor(self, place: int = 0) -> str:
         """Return the name of an input that depends on the model's input. Raises Unsupported for another one."""
         value = self.given(place)
+        if isinstance(value, Moved):
+            raise self.builder.unsupported(f"its input {place} has the batch as axis {value.place}, not 0")
         if not isinstance(value, str):
             raise self.builder.unsupported(f"its input {place} must depend on the model's input")
         return value

@@ -179,18 +179,11 @@ def _gemm(call: Call) -> str:
 @rule("MatMul")
 def _matmul(call: Call) -> str:
     if isinstance(call.given(1), str):
-        raise call.builder.unsupported("a product of two tensors that depend on the input")
+        return call.emit("matmul", (call.tensor(), call.tensor(1)))
     weights = _weights(call, 1, 1, transpose=True)
     if weights["weight"].ndim != 2:
         raise call.builder.unsupported("weights that are no matrix")
     return call.emit("linear", (call.tensor(),), **weights, bias=None)
-
-
-@rule("BatchNormalization")
-def _batch_norm(call: Call) -> str:
-    names = ("weight", "bias", "mean", "variance")
-    values = {name: np.asarray(call.constant(place + 1), np.float32) for place, name in enumerate(names)}
-    return call.emit("batch_norm", (call.tensor(),), **values, epsilon=float(call.get("epsilon", 1e-5)))
 
 
 # -- functions

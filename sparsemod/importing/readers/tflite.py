@@ -13,7 +13,7 @@ from sparsemod.importing.float_network import ImportedNetwork
 from sparsemod.importing.integer import to_integer_network
 from sparsemod.importing.metadata import described
 from sparsemod.importing.reader import READERS, Imported, Reader
-from sparsemod.importing.readers import tflite_copies, tflite_rules  # noqa: F401  register the rules
+from sparsemod.importing.readers import tflite_copies, tflite_recurrent, tflite_rules  # noqa: F401  register the rules
 from sparsemod.importing.readers.tflite_file import TfliteFile
 from sparsemod.importing.simplify import simplified
 from sparsemod.importing.source import Source

@@ -48,6 +48,10 @@ class Numbers:
         self.source, self.offset = source, offset
 
 
+class State:
+    """A tensor that an operator keeps between calls of the model; zero at the start."""
+
+
 class TfliteFile:
     """Translation of one file. `values`: number of a tensor -> a tensor's name, a constant array, or Numbers."""
 
@@ -189,7 +193,8 @@ class TfliteFile:
         code = codes[operator.opcodeIndex]
         kind = self.operators.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unknown")
         if kind == "CUSTOM":
-            kind = f"CUSTOM {code.customCode}"
+            name = code.customCode
+            kind = f"CUSTOM {name.decode(errors='replace') if isinstance(name, bytes) else name}"
         inputs = [int(n) for n in operator.inputs] if operator.inputs is not None else []
         outputs = [int(n) for n in operator.outputs] if operator.outputs is not None else []
         builder = self.builder
@@ -199,15 +204,17 @@ class TfliteFile:
         for number in inputs:
             if number >= 0 and number not in self.values:
                 constant = self.constant(number)
-                if constant is None:
+                if constant is None and self.tensor(number).isVariable:
+                    self.values[number] = State()
+                elif constant is None:
                     lost = True
                 else:
                     self.values[number] = constant
-        if lost and not builder.refused:
+        translate = RULES.get(kind)
+        if lost and translate is not None and not builder.refused:
             raise builder.broken(
                 "it reads a tensor that no earlier operator computes: a cycle, or a missing operator"
             )
-        translate = RULES.get(kind)
         try:
             if translate is None:
                 raise builder.unsupported()
