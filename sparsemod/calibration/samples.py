@@ -42,10 +42,11 @@ def samples(core: str, count: int, seed: int) -> Iterator[Sample]:
             },
         )
         own = {layer.name for layer in generate(network, core=emulator.machine.core).layers if layer.special}
+        run = tuple(_run(work, own) for work in works(graph, nonzeros))
         yield Sample(
             graph,
-            tuple(_run(work, own) for work in works(graph, nonzeros)),
-            constants(graph, nonzeros),
+            run,
+            constants(graph, nonzeros) + sum(work.extra for work in run),
             nonzeros,
             emulator.measure(network, network.quantize_input(images[:1])),
         )

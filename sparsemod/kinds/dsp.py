@@ -14,6 +14,8 @@ DSP_CORES = frozenset({"cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"})
 
 _ALIGNMENT = 3  # bytes that the alignment of a column may cost
 _UNROLLED = 10  # at most this many steps are written out; longer sums are loops
+_WRITTEN_WORDS = 12  # a window of at most so many words is read without a loop
+_SURE_TAPS = 1000  # 1,000 weights spread evenly over -127..127 times -128 are just below 2^23
 _STRIP = 640  # bytes of a strip, unless one row of outputs needs more
 _LONGEST = 8  # steps in one turn of a loop
 
@@ -112,6 +114,11 @@ class DspConv:
         """Groups of two filters after those of four; the last one may be half empty."""
         return (self.outputs % 4 + 1) // 2
 
+    @property
+    def written_out(self) -> bool:
+        """Whether the code that reads a window inside of the input has no loop over kernel rows."""
+        return self.window.kernel[0] * ((self.run + 3) // 4) <= _WRITTEN_WORDS
+
     @cached_property
     def edges(self) -> int:
         """Pairs of windows of which some tap lies outside, or that lie on two rows."""
@@ -134,8 +141,12 @@ class DspConv:
 
     def features(self) -> dict[str, float]:
         """Return how often each part of the kernel runs."""
-        kernel = self.window.kernel[0]
+        kernel, taps = self.window.kernel
         words, tails = divmod(self.run, 4)
+        inside, edges = float((self.pairs - self.edges) * kernel), float(self.edges * kernel)
+        # Where the channels are whole words, an edge copies each tap; elsewhere it copies a row of bytes, and then as inside.
+        whole = self.channels % 4 == 0
+        lines = inside if whole else inside + edges
         return {
             "pairs": float(self.pairs),
             "quad_steps": float(self.pairs * self.quads * self.steps),
@@ -143,20 +154,33 @@ class DspConv:
             "quad_turns": float(self.pairs * self.quads * self.turns.loops),
             "rest_steps": float(self.pairs * self.rest * self.steps),
             "rests": float(self.pairs * self.rest),
-            "lines": float(self.pairs * kernel),
-            "words": float(self.pairs * kernel * words),
-            "tails": float(self.pairs * kernel * tails),
+            "rest_turns": float(self.pairs * self.rest * self.turns.loops),
+            "lines": 0.0 if self.written_out else inside,
+            "words": lines * words,
+            "halves": lines * (tails >= 2),
+            "singles": lines * (tails % 2),
             "edges": float(self.edges),
-            "edge_taps": float(self.edges * kernel * self.window.kernel[1]),
-            "edge_bytes": float(self.edges * kernel * self.run),
+            "edge_taps": edges * taps if whole else 0.0,
+            "edge_words": edges * self.run / 4 if whole else 0.0,
+            "edge_lines": 0.0 if whole else edges,
+            "edge_bytes": 0.0 if whole else edges * self.run,
         }
 
-    def code(self) -> dict[str, float]:
-        """Return the parts of the code, and `constants`: the bytes of the stream beyond weights, biases and factors of 9 bytes."""
-        written = self.turns.count + self.turns.rest
+    @property
+    def sure(self) -> bool:
+        """Whether the sums fit into 24 bits, as far as the shape tells."""
+        return self.window.kernel[0] * self.run <= _SURE_TAPS
+
+    @property
+    def extra(self) -> int:
+        """Bytes of the constants beyond the weights and the 9 bytes of a filter, when shifts differ within the layer."""
         taps = self.outputs * self.window.kernel[0] * self.run
         filters = 4 * self.quads + 2 * self.rest
-        stream = filters * (2 * self.steps + 8) + 4 * (self.quads + self.rest)
+        return filters * (2 * self.steps + 8) + 4 * (self.quads + self.rest) - taps - 9 * self.outputs
+
+    def code(self) -> dict[str, float]:
+        """Return the parts of the code, by which its size differs between shapes."""
+        written = self.turns.count + self.turns.rest
         return {
             "quad": float(self.quads > 0),
             "quad_steps": float(written * (self.quads > 0)),
@@ -164,7 +188,6 @@ class DspConv:
             "rest_steps": float(written * self.rest),
             "edge": float(self.edges > 0),
             "rows": float(self.window.kernel[0]),
-            "constants": float(max(0, stream - taps - 9 * self.outputs)),
         }
 
 
@@ -245,14 +268,23 @@ class DspDepthwise:
             "singles": float(channels * self.made[0] * (self.made[1] % 2)),
         }
 
+    @property
+    def sure(self) -> bool:
+        """Whether the sums fit into 24 bits, as far as the shape tells."""
+        return True
+
+    @property
+    def extra(self) -> int:
+        """Bytes of the constants beyond the weights and the 9 bytes of a filter."""
+        return self.channels * (32 - 9 - 9)
+
     def code(self) -> dict[str, float]:
-        """Return the parts of the code, and `constants`: the bytes of the stream beyond weights, biases and factors of 9 bytes."""
+        """Return the parts of the code, by which its size differs between shapes."""
         return {
             "pair": float(self.made[1] > 1),
             "single": float(self.made[1] % 2),
             "strips": float(self.outputs < self.made[0]),
             "step": float(self.step),
-            "constants": float(self.channels * (32 - 18)),
         }
 
 
@@ -311,12 +343,21 @@ class DspLinear:
             "rests": float(self.rest),
         }
 
-    def code(self) -> dict[str, float]:
-        """Return the parts of the code, and `constants`: the bytes of the stream beyond weights, biases and factors of 9 bytes."""
-        tails, single = (self.taps % 4 + 1) // 2, self.outputs % 2
-        steps = 2 * self.words + tails
+    @property
+    def sure(self) -> bool:
+        """Whether the sums fit into 24 bits, as far as the shape tells."""
+        return self.taps <= _SURE_TAPS
+
+    @property
+    def extra(self) -> int:
+        """Bytes of the constants beyond the weights and the 9 bytes of a filter, when shifts differ within the layer."""
+        steps = 2 * self.words + (self.taps % 4 + 1) // 2
         filters = 8 * self.eights + 2 * self.rest
-        stream = filters * (2 * steps + 8) + 8 * self.eights + 4 * self.rest
+        return filters * (2 * steps + 8) + 8 * self.eights + 4 * self.rest - self.outputs * (self.taps + 9)
+
+    def code(self) -> dict[str, float]:
+        """Return the parts of the code, by which its size differs between shapes."""
+        tails, single = (self.taps % 4 + 1) // 2, self.outputs % 2
         rest = (self.rest > single) + single
         return {
             "eight": float(self.eights > 0),
@@ -324,5 +365,4 @@ class DspLinear:
             "eight_tails": float(tails * (self.eights > 0)),
             "rest": float(rest),
             "rest_tails": float(tails * rest),
-            "constants": float(max(0, stream - self.outputs * (self.taps + 9))),
         }

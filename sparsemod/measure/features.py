@@ -73,7 +73,11 @@ def conv(tensors: Tensors, node: Node) -> Loops:
         None
         if loops is None
         else Loops(
-            "dsp_depthwise" if kernel == "depthwise" else "dsp_conv", loops.features(), code=loops.code()
+            "dsp_depthwise" if kernel == "depthwise" else "dsp_conv",
+            loops.features(),
+            code=loops.code(),
+            extra=loops.extra,
+            sure=loops.sure,
         )
     )
     if kernel == "depthwise":
@@ -125,7 +129,11 @@ def linear(tensors: Tensors, node: Node) -> Loops:
     features = _filters(taps, outputs, 1)
     del features["windows"]
     dsp = DspLinear(taps, outputs)
-    return Loops("linear", features, Loops("dsp_linear", dsp.features(), code=dsp.code()))
+    return Loops(
+        "linear",
+        features,
+        Loops("dsp_linear", dsp.features(), code=dsp.code(), extra=dsp.extra, sure=dsp.sure),
+    )
 
 
 @FEATURES.register("max_pool")

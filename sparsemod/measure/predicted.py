@@ -57,7 +57,7 @@ def predict(
     # rounded up to whole words, as in the linked program
     return Predicted(
         per_layer,
-        constants(graph, nonzeros, encodings) + code + calls,
+        constants(graph, nonzeros, encodings) + sum(w.extra for w in work) + code + calls,
         float((size + 3) // 4 * 4),
         stack,
         kernel_works,

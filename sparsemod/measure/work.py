@@ -26,12 +26,15 @@ class Loops:
     """The kernel that runs a node, and the iteration count of each part of its loops.
 
     `dsp`: the loops of the kernel that is generated for the node's shape, for cores with DSP instructions. `code`: the parts of such a
-    kernel's code and constants, beside the kernel itself."""
+    kernel's code, beside the kernel itself; `extra`: the bytes of its constants beyond those of the plain kernel; `sure`: whether
+    its sums fit, as far as the shape tells. Elsewhere the prediction is that of the plain kernel."""
 
     kernel: str
     features: Features
     dsp: "Loops | None" = None
     code: Mapping[str, float] = field(default_factory=dict)
+    extra: int = 0
+    sure: bool = True
 
 
 FeatureRule = Callable[[Tensors, Node], Loops]
@@ -57,6 +60,7 @@ class Work:
     encoding: str = "none"
     dsp: Loops | None = None
     code: Mapping[str, float] = field(default_factory=dict)
+    extra: int = 0
 
     @property
     def parts(self) -> Mapping[str, float]:
@@ -68,14 +72,16 @@ class Work:
         """Return the work of the kernel that runs on the model's core.
 
         This is the plain kernel where the model was not fitted to the core's own one."""
-        own = self.dsp is not None and has_dsp(model.core) and self.dsp.kernel in model.instructions
+        dsp = self.dsp
+        own = dsp is not None and dsp.sure and has_dsp(model.core) and dsp.kernel in model.instructions
         return self.special() if own else replace(self, dsp=None)
 
     def special(self) -> "Work":
         """Return the work of the kernel for cores with DSP instructions, if there is one."""
         if self.dsp is None:
             return self
-        return Work(self.layer, self.dsp.kernel, self.dsp.features, code=self.dsp.code)
+        own = self.dsp
+        return Work(self.layer, own.kernel, own.features, code=own.code, extra=own.extra)
 
     @property
     def calls(self) -> str:

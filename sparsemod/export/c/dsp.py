@@ -31,7 +31,6 @@ _LONGEST_SHIFT = 31
 _LONGEST_LEFT = 8
 _WORD = 2**31
 _JOINT = 2**23
-_UNROLLED_WORDS = 12  # gathering at most so many words of a window is written out
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def _conv(context: Context, layer: Conv) -> Special | None:
             kernel_rows=kernel_rows, kernel_columns=kernel_columns, rows=size[0], columns=size[1], made_columns=loops.made[1],
             stride_rows=stride_rows, stride_columns=stride_columns, pad_top=top, pad_left=left, windows=loops.windows,
             inside=" && ".join(inside), plain=plain, edges=not plain, zero=context.zero(layer.inputs[0]),
-            unrolled=kernel_rows * ((loops.run + 3) // 4) <= _UNROLLED_WORDS,
+            unrolled=loops.written_out,
         ),
     )  # fmt: skip
     weights = layer.weight.astype(np.int64).transpose(0, 2, 3, 1).reshape(outputs, -1)
