@@ -9,8 +9,8 @@ from functools import cached_property
 
 from sparsemod.kinds.windows import Pair, Window
 
-DSP_CORES = frozenset({"cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"})
-"""Cores with the instructions on two 16-bit numbers (Armv7E-M, and Armv8-M with the DSP extension)."""
+DSP_CORES = frozenset({"cortex-m4", "cortex-m7", "cortex-m33"})
+"""Cores with the instructions on two 16-bit numbers (Armv7E-M, and Armv8.0-M with the DSP extension)."""
 
 _ALIGNMENT = 3  # bytes that the alignment of a column may cost
 _UNROLLED = 10  # at most this many steps are written out; longer sums are loops

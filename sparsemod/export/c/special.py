@@ -7,14 +7,11 @@ other cores, write a module with rules like `sparsemod.export.c.dsp`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sparsemod.export.c.kernel_files import kernels_version
 from sparsemod.files import fingerprint
 from sparsemod.kinds import Stage
-
-if TYPE_CHECKING:
-    from sparsemod.export.c.layers import Array, Context
 
 _NAME = "@name@"
 
@@ -27,12 +24,12 @@ class Special:
 
     condition: str
     calls: tuple[str, ...]
-    arrays: "tuple[Array, ...]"
+    arrays: tuple[Any, ...]
     constants: str
     kernels: Mapping[str, str] = field(default_factory=dict)
 
 
-Rule = Callable[["Context", Any], Special | None]
+Rule = Callable[[Any, Any], Special | None]
 
 SPECIAL: Stage[Rule] = Stage("the kernels of single shapes", builtin=("sparsemod.export.c.dsp",))
 """Rules by kind: (context, layer) -> the layer's own kernel, or None where it runs the plain one."""
