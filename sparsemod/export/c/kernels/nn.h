@@ -40,7 +40,7 @@
  */
 #if defined(NN_DSP_EMULATED)
 #define NN_DSP 1
-#elif NN_SIMD && defined(__GNUC__) && defined(__OPTIMIZE__) && defined(__thumb2__) && !defined(__ARM_ARCH_8_1M_MAIN__)
+#elif NN_SIMD && defined(__GNUC__) && defined(__OPTIMIZE__) && defined(__thumb2__) && !defined(__ARM_FEATURE_MVE) && !defined(__ARM_ARCH_8_1M_MAIN__)
 #define NN_DSP 1
 #else
 #define NN_DSP 0
