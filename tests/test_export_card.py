@@ -161,7 +161,7 @@ def test_without_the_tools_the_bounds_are_called_bounds(monkeypatch: pytest.Monk
     monkeypatch.setattr("sparsemod.emulator.available", lambda core: words)
     found = need(quantized(Every), "cortex-m4")
     assert not found.measured and found.instructions is None and words in found.method
-    assert found.ram == plan(quantized(Every)).size
+    assert found.ram == plan(quantized(Every), "cortex-m4").size > plan(quantized(Every)).size
 
 
 def test_a_format_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:

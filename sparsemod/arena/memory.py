@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparsemod.kinds import Kind, Stage, kind_of
+from sparsemod.kinds.dsp import dsp_loops, has_dsp
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 
@@ -32,10 +33,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Memory:
-    """`scratch`: bytes needed while the kernel runs; `in_place`: the kernel may overwrite any of its inputs with its result."""
+    """`scratch`: bytes needed while the kernel runs; `in_place`: the kernel may overwrite any of its inputs with its result.
+
+    `dsp_scratch`: bytes for a core with DSP instructions, where a kernel of the layer's own needs more."""
 
     scratch: int = 0
     in_place: bool = False
+    dsp_scratch: int = 0
+
+    def scratch_on(self, core: str) -> int:
+        """Return the bytes needed while the kernel for `core` runs; the plain kernel must fit as well."""
+        return max(self.scratch, self.dsp_scratch) if has_dsp(core) else self.scratch
 
 
 MemoryRule = Callable[[Node, Tensors], Memory]
@@ -67,11 +75,13 @@ def over_input(node: Node, tensors: Tensors) -> Memory:
 @MEMORY.register("conv")
 def gathered(node: Node, tensors: Tensors) -> Memory:
     """Rule for windowed kernels: scratch holds one window of one group, except for kernels that read their input directly."""
-    channels, outputs = tensors.image(node.inputs[0])[0], tensors.image(node.output)[0]
-    window = node.window
+    channels, rows, columns = tensors.image(node.inputs[0])
+    window, outputs = node.window, tensors.image(node.output)[0]
+    loops = dsp_loops(window, channels, outputs, (rows, columns))
+    dsp_scratch = 0 if loops is None else loops.scratch
     if window.conv_kernel(channels, outputs) != "conv":
-        return Memory()
-    return Memory(math.prod(window.kernel) * (channels // window.groups))
+        return Memory(dsp_scratch=dsp_scratch)
+    return Memory(math.prod(window.kernel) * (channels // window.groups), dsp_scratch=dsp_scratch)
 
 
 @MEMORY.rules("max_pool", "avg_pool")

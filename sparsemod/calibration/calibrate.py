@@ -7,7 +7,7 @@ from pathlib import Path
 from sparsemod.calibration.least_squares import errors, fit
 from sparsemod.calibration.samples import samples
 from sparsemod.emulator import machine, versions
-from sparsemod.export.c import kernel_sources
+from sparsemod.export.c.kernel_files import generated_sources, kernel_sources
 from sparsemod.files import fingerprint
 from sparsemod.targets import Calibration, OperatorModel
 from sparsemod.yaml_text import dump_yaml
@@ -54,8 +54,8 @@ def calibrate(
 
 
 def kernels_digest() -> str:
-    """Return a digest of the kernels' sources; a calibration is valid only for the same digest."""
-    return fingerprint(repr(sorted(kernel_sources().items())))[:16]
+    """Return a digest of the kernels' sources and templates; a calibration is valid only for the same digest."""
+    return fingerprint(repr(sorted((kernel_sources() | generated_sources()).items())))[:16]
 
 
 def write(model: OperatorModel, path: Path) -> None:

@@ -92,12 +92,14 @@ def _flash(samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, float
     kernels = sorted(
         {name for sample in samples for work in sample.works for name in (work.kernel, work.encoding)}
     )
+    parts = sorted({name for sample in samples for work in sample.works for name in work.parts})
     rows = []
     for sample in samples:
         used = [name for work in sample.works for name in (work.kernel, work.encoding)]
+        counts = {name: sum(work.parts.get(name, 0.0) for work in sample.works) for name in parts}
         features = {"base": 1.0}
         features |= {f"code {k}": float(k in used) for k in kernels}
-        features |= {f"layer {k}": float(used.count(k)) for k in kernels}
+        features |= {f"layer {name}": count for name, count in counts.items()}
         rows.append((features, float(sample.measured.flash - sample.constants), float(sample.measured.flash)))
     coefficients = _solve(rows)
     code = {

@@ -1,6 +1,6 @@
 """Random networks and their measurements on the emulated core."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from sparsemod.calibration.networks import MACS, random_network
 from sparsemod.emulator import Emulation, Emulator
 from sparsemod.errors import BuildError, InvalidInput
+from sparsemod.export.c import generate
 from sparsemod.graph import Graph, capture, deployed
 from sparsemod.graph.macs import macs
 from sparsemod.measure.predicted import constants
@@ -40,13 +41,20 @@ def samples(core: str, count: int, seed: int) -> Iterator[Sample]:
                 work.layer: work.encoding for work in works(graph, nonzeros) if work.encoding != "none"
             },
         )
+        own = {layer.name for layer in generate(network, core=emulator.machine.core).layers if layer.special}
+        run = tuple(_run(work, own) for work in works(graph, nonzeros))
         yield Sample(
             graph,
-            works(graph, nonzeros),
-            constants(graph, nonzeros),
+            run,
+            constants(graph, nonzeros) + sum(work.extra for work in run),
             nonzeros,
             emulator.measure(network, network.quantize_input(images[:1])),
         )
+
+
+def _run(work: Work, own: Collection[str]) -> Work:
+    """Return the work of the kernel that ran a layer; the layers `own` have kernels of their own."""
+    return work.special() if work.layer in own else replace(work, dsp=None)
 
 
 def integer_networks(

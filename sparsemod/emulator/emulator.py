@@ -136,7 +136,7 @@ class Emulator:
                 raise InvalidInput(
                     "images", (str(values.dtype), values.shape), f"{kind} of shape (N, {wanted})"
                 )
-        emulation = self.run(program(network), flat_inputs(network, inputs, lengths))
+        emulation = self.run(program(network, self.machine.core), flat_inputs(network, inputs, lengths))
         named = unpacked(network, emulation.outputs)
         first = next(iter(named.values()))
         return Emulation(**{**vars(emulation), "outputs": first, "named": named})
@@ -168,7 +168,7 @@ class Emulator:
 
         if not cases:
             return []
-        source, images, places = many(cases)
+        source, images, places = many(cases, self.machine.core)
         outputs = self.run(source, images, marks=False).outputs
         results = []
         for (network, inputs, *_), (start, size) in zip(cases, places, strict=True):

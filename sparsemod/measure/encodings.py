@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from sparsemod.measure.work import (
     Features,
+    Loops,
     Stored,
     Weights,
+    Work,
     layer_instructions,
     sparse_features,
     stored_forms,
@@ -44,12 +46,15 @@ class EncodingGoal:
 
 @dataclass(frozen=True)
 class EncodedLayer:
-    """A layer with several possible encodings: its kernel, the kernel's features with dense weights, and the weights."""
+    """A layer with several possible encodings: its kernel, the kernel's features with dense weights, and the weights.
+
+    `dsp`: the loops of its own kernel for cores with DSP instructions, which reads dense weights."""
 
     name: str
     kernel: str
     features: Features
     weights: Weights
+    dsp: Loops | None = None
 
 
 def smallest(layers: Sequence[EncodedLayer]) -> dict[str, str]:
@@ -108,8 +113,10 @@ def choose(
 
 
 def _instructions(layer: EncodedLayer, stored: Stored, model: OperatorModel) -> float:
-    features = layer.features if stored.name == "dense" else sparse_features(layer.features, stored)
-    return layer_instructions(layer.kernel, features, model)
+    if stored.name != "dense":
+        return layer_instructions(layer.kernel, sparse_features(layer.features, stored), model)
+    work = Work(layer.name, layer.kernel, layer.features, stored.name, layer.dsp).on(model)
+    return layer_instructions(work.kernel, work.features, model)
 
 
 def _choices(sizes: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -46,21 +46,26 @@ def predict(
 
     `arena`: the planned size, when known. `nonzeros`: layer -> number of nonzero weights (default: all). `encodings`: layer ->
     encoding of its weights (default: the smallest)."""
-    work = works(graph, nonzeros, encodings)
-    per_layer = {w.layer: layer_instructions(w.kernel, w.features, model, w.layer) for w in work}
+    kernel_works = works(graph, nonzeros, encodings)
+    work = tuple(each.on(model) for each in kernel_works)
+    per_layer = {w.layer: _instructions(w, model) for w in work}
     kernels = {w.kernel for w in work} | {w.encoding for w in work}
     code = model.code.get("base", 0.0) + sum(model.code.get(kernel, 0.0) for kernel in sorted(kernels))
-    calls = sum(model.layer_code.get(name, 0.0) for w in work for name in (w.kernel, w.encoding))
+    calls = sum(model.layer_code.get(name, 0.0) * count for w in work for name, count in w.parts.items())
     stack = model.stack.get("base", 0.0) + max((_stack(model, w) for w in work), default=0.0)
-    size = plan(graph_layout(graph).problem).size if arena is None else arena
+    size = plan(graph_layout(graph, model.core).problem).size if arena is None else arena
     # rounded up to whole words, as in the linked program
     return Predicted(
         per_layer,
-        constants(graph, nonzeros, encodings) + code + calls,
+        constants(graph, nonzeros, encodings) + sum(w.extra for w in work) + code + calls,
         float((size + 3) // 4 * 4),
         stack,
-        work,
+        kernel_works,
     )
+
+
+def _instructions(work: Work, model: OperatorModel) -> float:
+    return layer_instructions(work.kernel, work.features, model, work.layer)
 
 
 def _stack(model: OperatorModel, work: Work) -> float:
@@ -113,6 +118,7 @@ def chosen_encodings(
             work.kernel,
             dict(work.features),
             (known_weights or {}).get(work.layer) or weights_of(graph, operators[work.layer], nonzeros),
+            work.dsp,
         )
         for work in works(graph, nonzeros, {})
         if "quad_words" in work.features
@@ -142,7 +148,7 @@ def predictions(
         errors = tuple(f", mean error {e:.1%}" for e in (judged.instructions, judged.flash, judged.ram))  # type: ignore[assignment]
     cores = {core: operator_model(core) for core in calibrated_cores()}
     by_core = {
-        core: round(sum(layer_instructions(work.kernel, work.features, one) for work in predicted.works))
+        core: round(sum(_instructions(work.on(one), one) for work in predicted.works))
         for core, one in cores.items()
     }
     return (
