@@ -7,6 +7,7 @@ from typing import Any
 
 from sparsemod.kinds import Kind, Stage, kind_of
 from sparsemod.kinds.dsp import dsp_loops, has_dsp
+from sparsemod.kinds.mve import has_mve, mve_loops
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 
@@ -35,15 +36,17 @@ class Node:
 class Memory:
     """`scratch`: bytes needed while the kernel runs; `in_place`: the kernel may overwrite any of its inputs with its result.
 
-    `dsp_scratch`: bytes for a core with DSP instructions, where a kernel of the layer's own needs more."""
+    `dsp_scratch`, `mve_scratch`: bytes for a core with DSP or with vector instructions, where a kernel of the layer's own needs more."""
 
     scratch: int = 0
     in_place: bool = False
     dsp_scratch: int = 0
+    mve_scratch: int = 0
 
     def scratch_on(self, core: str) -> int:
         """Return the bytes needed while the kernel for `core` runs; the plain kernel must fit as well."""
-        return max(self.scratch, self.dsp_scratch) if has_dsp(core) else self.scratch
+        own = self.dsp_scratch if has_dsp(core) else self.mve_scratch if has_mve(core) else 0
+        return max(self.scratch, own)
 
 
 MemoryRule = Callable[[Node, Tensors], Memory]
@@ -78,10 +81,11 @@ def gathered(node: Node, tensors: Tensors) -> Memory:
     channels, rows, columns = tensors.image(node.inputs[0])
     window, outputs = node.window, tensors.image(node.output)[0]
     loops = dsp_loops(window, channels, outputs, (rows, columns))
-    dsp_scratch = 0 if loops is None else loops.scratch
+    vector = mve_loops(window, channels, outputs, (rows, columns))
+    dsp, mve = (0 if each is None else each.scratch for each in (loops, vector))
     if window.conv_kernel(channels, outputs) != "conv":
-        return Memory(dsp_scratch=dsp_scratch)
-    return Memory(math.prod(window.kernel) * (channels // window.groups), dsp_scratch=dsp_scratch)
+        return Memory(dsp_scratch=dsp, mve_scratch=mve)
+    return Memory(math.prod(window.kernel) * (channels // window.groups), dsp_scratch=dsp, mve_scratch=mve)
 
 
 @MEMORY.rules("max_pool", "avg_pool")

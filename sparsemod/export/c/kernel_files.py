@@ -37,7 +37,7 @@ def kernel_sources() -> dict[str, str]:
 def generated_sources() -> dict[str, str]:
     """Return the templates of the kernels that are generated for one shape, by name."""
     folder = files("sparsemod.export.c") / "templates"
-    entries = (entry for entry in folder.iterdir() if entry.name.startswith("dsp_"))
+    entries = (entry for entry in folder.iterdir() if entry.name.startswith(("dsp_", "mve_")))
     return {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
 
 

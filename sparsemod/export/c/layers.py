@@ -12,7 +12,7 @@ from sparsemod.arena import Layout
 from sparsemod.errors import InvalidInput
 from sparsemod.export.c import text
 from sparsemod.export.c.encoding import Encoded, encode
-from sparsemod.export.c.special import SPECIAL, Special
+from sparsemod.export.c.special import Special, special
 from sparsemod.files import fingerprint
 from sparsemod.kinds import Stage
 from sparsemod.kinds.windows import Window
@@ -145,8 +145,8 @@ EMITTERS: Stage[Rule] = Stage("the c export", builtin=("sparsemod.export.c @EMIT
 def emit(context: Context, layer: Layer) -> Emitted:
     """Return the C code of one layer. Raises InvalidInput when a size does not fit in the kernels' 16-bit fields."""
     code = EMITTERS.rule(layer.kind, layer.name)(context, layer)
-    if context.core and SPECIAL.has(layer.kind):
-        code.special = SPECIAL.rule(layer.kind, layer.name)(context, layer)
+    if context.core:
+        code.special = special(context, layer)
     return code
 
 

@@ -20,19 +20,34 @@ _NAME = "@name@"
 class Special:
     """The code of a layer with a kernel of its own: `calls`, `arrays` and `kernels` (file -> text) as in `Emitted`.
 
-    `condition`: the macro that is true where the kernel runs. `constants`: the declarations of the functions."""
+    `condition`: the macro that is true where the kernel runs. `constants`: the declarations of the functions.
+    `header`: the file in kernels/ that defines the macro and what the kernels share."""
 
     condition: str
     calls: tuple[str, ...]
     arrays: tuple[Any, ...]
     constants: str
     kernels: Mapping[str, str] = field(default_factory=dict)
+    header: str = "nn_dsp.h"
 
 
 Rule = Callable[[Any, Any], Special | None]
 
 SPECIAL: Stage[Rule] = Stage("the kernels of single shapes", builtin=("sparsemod.export.c.dsp",))
 """Rules by kind: (context, layer) -> the layer's own kernel, or None where it runs the plain one."""
+
+HELIUM: Stage[Rule] = Stage("the kernels of single shapes on Helium", builtin=("sparsemod.export.c.mve",))
+"""The same for cores with vector instructions (MVE)."""
+
+
+def special(context: Any, layer: Any) -> Special | None:
+    """Return the layer's own kernel for the core of `context`, or None where it runs the plain one."""
+    for stage in (SPECIAL, HELIUM):
+        if stage.has(layer.kind):
+            found = stage.rule(layer.kind, layer.name)(context, layer)
+            if found is not None:
+                return found
+    return None
 
 
 def named(prefix: str, text: Callable[[str], str]) -> tuple[str, str]:
