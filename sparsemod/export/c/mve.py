@@ -7,54 +7,26 @@ The results are those of the definition (`sparsemod.quantization.arithmetic`): f
 is the rounded product. A layer with a factor of 1/2 or above runs the plain kernel, and so do sparse weights.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsemod.export.c.combining import add_constants
 from sparsemod.export.c.layers import Array, Context
 from sparsemod.export.c.mve_assembler import instructions, stored_vectors
+from sparsemod.export.c.mve_depthwise import depthwise
+from sparsemod.export.c.mve_numbers import CONDITION, HEADER, filled, first_values, runs, shifts, words
 from sparsemod.export.c.special import HELIUM, Special, named
-from sparsemod.kinds.mve import Filters, MveConv, has_mve, mve_conv, mve_linear
-from sparsemod.quantization.layers import Conv, Linear, Weighted
-from sparsemod.templates import render
+from sparsemod.kinds.mve import Filters, MveConv, MveDepthwise, has_mve, mve_linear, mve_loops
+from sparsemod.quantization.layers import Add, Conv, Linear, Weighted
 
-CONDITION = "NN_MVE"
-HEADER = "nn_mve.h"
 _COPIED = 8  # at most this many vectors of a window are copied without a loop
 
 Int64 = NDArray[np.int64]
 
 
-def filled(template: str, **values: Any) -> str:
-    """Return a template of the C export with its values."""
-    return render("sparsemod.export.c", template, **values)
-
-
-def shifts(layer: Weighted) -> Int64 | None:
-    """Return the right shift of each channel after the doubled high word; None where a factor is too large."""
-    found = -layer.shift.astype(np.int64)
-    found[layer.multiplier == 0] = 1
-    return found if found.min() >= 1 else None
-
-
-def first_values(context: Context, layer: Weighted) -> Int64:
-    """Return the sums' first values: biases with the input's zero point folded in."""
-    sums = layer.weight.astype(np.int64).reshape(len(layer.weight), -1).sum(axis=1)
-    return np.asarray(layer.bias.astype(np.int64) - context.zero(layer.inputs[0]) * sums, np.int64)
-
-
-def runs(context: Context, layer: Weighted) -> bool:
-    """Whether a layer's numbers allow a kernel on the context's core."""
-    dense = context.encodings.get(layer.name, "dense") == "dense"
-    return has_mve(context.core) and dense and shifts(layer) is not None
-
-
-def _words(values: Int64) -> NDArray[np.int8]:
-    return values.astype("<i4").view(np.int8)
-
-
-def _stream(weights: NDArray[np.int8], filters: Filters, bias: Int64, multiplier: Int64, shift: Int64) -> NDArray[np.int8]:
+def _stream(
+    weights: NDArray[np.int8], filters: Filters, bias: Int64, multiplier: Int64, shift: Int64
+) -> NDArray[np.int8]:
     """Return the constants of filters (outputs, taps)."""
     pieces: list[NDArray[np.int8]] = []
     sizes = [filters.group] * filters.groups + ([filters.rest] if filters.rest else [])
@@ -64,8 +36,11 @@ def _stream(weights: NDArray[np.int8], filters: Filters, bias: Int64, multiplier
         rows = weights[some]
         pieces += [rows[:, tap : tap + taps].reshape(-1) for tap, taps in stored_vectors(filters.sums)]
         lanes = -(-size // 4) * 4
-        padded = [np.concatenate([each[some], np.full(lanes - size, fill)]) for each, fill in ((bias, 0), (multiplier, 0), (-shift, -1))]
-        pieces += [_words(padded[0]), _words(padded[1]), padded[2].astype(np.int8)]
+        padded = [
+            np.concatenate([each[some], np.full(lanes - size, fill)])
+            for each, fill in ((bias, 0), (multiplier, 0), (-shift, -1))
+        ]
+        pieces += [words(padded[0]), words(padded[1]), padded[2].astype(np.int8)]
         start += size
     if filters.rest:
         # The last vector of weights is read in one piece.
@@ -94,7 +69,9 @@ def _filters(layer: Weighted, filters: Filters) -> tuple[str, str, str]:
     return name, text, declared(name)
 
 
-def _constants(context: Context, layer: Weighted, filters: Filters, weights: NDArray[np.int8]) -> tuple[Array, str]:
+def _constants(
+    context: Context, layer: Weighted, filters: Filters, weights: NDArray[np.int8]
+) -> tuple[Array, str]:
     """Return the array of constants, and the struct that points to it."""
     shift = shifts(layer)
     if shift is None:
@@ -126,9 +103,11 @@ def _linear(context: Context, layer: Linear) -> Special | None:
 def _conv(context: Context, layer: Conv) -> Special | None:
     channels, *size = context.image(layer.inputs[0])
     outputs = len(layer.weight)
-    loops = mve_conv(layer.window, channels, outputs, (size[0], size[1]))
+    loops = mve_loops(layer.window, channels, outputs, (size[0], size[1]))
     if loops is None or not runs(context, layer):
         return None
+    if isinstance(loops, MveDepthwise):
+        return depthwise(context, layer, loops)
     filters, filters_text, filters_declared = _filters(layer, loops.filters)
     name, text, declared = _windows(context, layer, loops, filters, filters_declared)
     weights = layer.weight.transpose(0, 2, 3, 1).reshape(outputs, -1)
@@ -139,15 +118,24 @@ def _conv(context: Context, layer: Conv) -> Special | None:
     return Special(CONDITION, (call,), (array,), f"{declared}\n{struct}", files, HEADER)
 
 
-def _windows(context: Context, layer: Conv, loops: MveConv, filters: str, filters_declared: str) -> tuple[str, str, str]:
+def _windows(
+    context: Context, layer: Conv, loops: MveConv, filters: str, filters_declared: str
+) -> tuple[str, str, str]:
     """Return (name, text, declaration) of the function that applies filters to all windows."""
     window, (rows, columns) = loops.window, loops.size
     (kernel_rows, kernel_columns), (stride_rows, stride_columns) = window.kernel, window.stride
     top, _, left, _ = window.padding
     scratch = "int8_t *scratch, " if loops.scratch else ""
-    inside = [f"top >= 0 && top <= {rows - kernel_rows}", f"left >= 0 && next_left <= {columns - kernel_columns}"]
+    inside = [
+        f"top >= 0 && top <= {rows - kernel_rows}",
+        f"left >= 0 && next_left <= {columns - kernel_columns}",
+    ]
     if not loops.even:
-        inside = [inside[0], f"left >= 0 && left <= {columns - kernel_columns}", f"next_top <= {rows - kernel_rows}"]
+        inside = [
+            inside[0],
+            f"left >= 0 && left <= {columns - kernel_columns}",
+            f"next_top <= {rows - kernel_rows}",
+        ]
         inside += [f"next_left >= 0 && next_left <= {columns - kernel_columns}"]
     places = [divmod(max(0, loops.windows - k), loops.made[1]) for k in (2, 1)]
 
@@ -170,3 +158,17 @@ def _windows(context: Context, layer: Conv, loops: MveConv, filters: str, filter
         ),
     )  # fmt: skip
     return name, text, declared(name)
+
+
+@HELIUM.register("add")
+def _add(context: Context, layer: Add) -> Special | None:
+    if not has_mve(context.core):
+        return None
+
+    def declared(name: str) -> str:
+        return f"void {name}(const nn_add_layer *layer, const int8_t *first, const int8_t *second, int8_t *output);"
+
+    name, text = named("nn_mve_add", lambda name: filled("mve_add.c", declaration=declared(name)))
+    call = f"{name}(&{context.name}, {{in0}}, {{in1}}, {{out}});"
+    constants = f"{declared(name)}\n{add_constants(context, layer)}"
+    return Special(CONDITION, (call,), (), constants, {f"{name}.c": text}, HEADER)

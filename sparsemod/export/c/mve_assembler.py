@@ -104,7 +104,9 @@ def _registers(filters: Filters, count: int) -> list[str]:
     return [*_FIRST, *_SECOND][:count]
 
 
-def _vector(filters: Filters, count: int, taps: int, *, first: bool = False, masked: bool = False) -> list[str]:
+def _vector(
+    filters: Filters, count: int, taps: int, *, first: bool = False, masked: bool = False
+) -> list[str]:
     """Return the code of one vector of taps. Lanes beyond the taps are zero in the windows, so those of the weights may be anything."""
     add = "vmladav.s8" if first else "vmladava.s8"
     code: list[str] = []

@@ -50,6 +50,14 @@ static inline int32_t nn_mve_word(const int8_t *from)
     return (int32_t)nn_word(from);
 }
 
+static inline int8_t nn_mve_output(int32_t sum, int32_t multiplier, int32_t shift, int32_t zero, int32_t low, int32_t high)
+{
+    const int32_t doubled = (int32_t)((int64_t)sum * multiplier >> 31);
+    const int64_t value = ((doubled + ((int64_t)1 << (shift - 1))) >> shift) + zero;
+
+    return nn_clamped(value < INT8_MIN ? INT8_MIN : value > INT8_MAX ? INT8_MAX : (int32_t)value, low, high);
+}
+
 /* A group of `count` filters, of which the constants have room for four or eight; returns the end of the constants. */
 static inline const int8_t *nn_mve_group(const nn_mve_loops *loops, const nn_mve_filters *filters, int32_t count, const int8_t *const *x, int32_t jump, const int8_t *w, int8_t *out)
 {
@@ -72,12 +80,8 @@ static inline const int8_t *nn_mve_group(const nn_mve_loops *loops, const nn_mve
     for (int32_t window = 0; window < loops->windows; ++window) {
         for (int32_t k = 0; k < count; ++k) {
             const int32_t sum = (int32_t)(sums[4 * window + k] + nn_word(w + 4 * k));
-            const int32_t high = (int32_t)((int64_t)sum * nn_mve_word(w + 4 * (lanes + k)) >> 31);
-            const int32_t shift = -w[8 * lanes + k];
-            const int64_t value = ((high + ((int64_t)1 << (shift - 1))) >> shift) + filters->zero;
-            const int32_t byte = value < INT8_MIN ? INT8_MIN : value > INT8_MAX ? INT8_MAX : (int32_t)value;
             const int32_t place = loops->windows == 2 ? window * distance + k : k < 4 ? k : distance + k - 4;
-            out[place] = nn_clamped(byte, loops->low, loops->high);
+            out[place] = nn_mve_output(sum, nn_mve_word(w + 4 * (lanes + k)), -w[8 * lanes + k], filters->zero, loops->low, loops->high);
         }
     }
     return w + 9 * lanes;
