@@ -80,7 +80,7 @@ def test_one_layer_of_every_kind_on_m4(level: str, monkeypatch: pytest.MonkeyPat
 
 @needs_emulator
 @pytest.mark.slow(every=4)
-@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m33", "cortex-m55", "cortex-m3"])
+@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m33", "cortex-m3"])
 def test_inputs_at_odd_addresses_on_every_core(core: str) -> None:
     network, inputs = mixed()
     assert len(specials(network, core)) == (5 if core in ("cortex-m7", "cortex-m33") else 0)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparsemod.kinds import Kind, Stage, kind_of
-from sparsemod.kinds.dsp import dsp_loops, has_dsp
-from sparsemod.kinds.mve import has_mve, mve_loops
+from sparsemod.kinds.dsp import dsp_loops
+from sparsemod.kinds.families import family_of
+from sparsemod.kinds.mve import mve_loops
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 
@@ -36,17 +37,15 @@ class Node:
 class Memory:
     """`scratch`: bytes needed while the kernel runs; `in_place`: the kernel may overwrite any of its inputs with its result.
 
-    `dsp_scratch`, `mve_scratch`: bytes for a core with DSP or with vector instructions, where a kernel of the layer's own needs more."""
+    `own_scratch`: bytes that a kernel of the layer's own needs, by family of cores."""
 
     scratch: int = 0
     in_place: bool = False
-    dsp_scratch: int = 0
-    mve_scratch: int = 0
+    own_scratch: Mapping[str, int] = field(default_factory=dict)
 
     def scratch_on(self, core: str) -> int:
         """Return the bytes needed while the kernel for `core` runs; the plain kernel must fit as well."""
-        own = self.dsp_scratch if has_dsp(core) else self.mve_scratch if has_mve(core) else 0
-        return max(self.scratch, own)
+        return max(self.scratch, self.own_scratch.get(family_of(core), 0))
 
 
 MemoryRule = Callable[[Node, Tensors], Memory]
@@ -82,10 +81,10 @@ def gathered(node: Node, tensors: Tensors) -> Memory:
     window, outputs = node.window, tensors.image(node.output)[0]
     loops = dsp_loops(window, channels, outputs, (rows, columns))
     vector = mve_loops(window, channels, outputs, (rows, columns))
-    dsp, mve = (0 if each is None else each.scratch for each in (loops, vector))
+    own = {family: each.scratch for family, each in (("dsp", loops), ("mve", vector)) if each is not None}
     if window.conv_kernel(channels, outputs) != "conv":
-        return Memory(dsp_scratch=dsp, mve_scratch=mve)
-    return Memory(math.prod(window.kernel) * (channels // window.groups), dsp_scratch=dsp, mve_scratch=mve)
+        return Memory(own_scratch=own)
+    return Memory(math.prod(window.kernel) * (channels // window.groups), own_scratch=own)
 
 
 @MEMORY.rules("max_pool", "avg_pool")

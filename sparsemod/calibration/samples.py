@@ -42,7 +42,7 @@ def samples(core: str, count: int, seed: int) -> Iterator[Sample]:
             },
         )
         own = {layer.name for layer in generate(network, core=emulator.machine.core).layers if layer.special}
-        run = tuple(_run(work, own) for work in works(graph, nonzeros))
+        run = tuple(_run(work, own, core) for work in works(graph, nonzeros))
         yield Sample(
             graph,
             run,
@@ -52,9 +52,9 @@ def samples(core: str, count: int, seed: int) -> Iterator[Sample]:
         )
 
 
-def _run(work: Work, own: Collection[str]) -> Work:
+def _run(work: Work, own: Collection[str], core: str) -> Work:
     """Return the work of the kernel that ran a layer; the layers `own` have kernels of their own."""
-    return work.special() if work.layer in own else replace(work, dsp=None)
+    return work.special(core) if work.layer in own else replace(work, own={})
 
 
 def integer_networks(

@@ -105,7 +105,7 @@ class Filters:
         """Filters of the last group, which is not a whole one; 0 without."""
         return self.outputs % self.group
 
-    def features(self, calls: float) -> dict[str, float]:
+    def features(self, calls: float = 1.0) -> dict[str, float]:
         """Return how often each part of the code runs in so many calls."""
         vectors, (_, _, turns) = self.sums.vectors, self.sums.turns
         rest = float(self.rest > 0)
@@ -119,6 +119,11 @@ class Filters:
             "rest_products": calls * self.rest * vectors,
             "rests": calls * rest,
         }
+
+    @property
+    def sure(self) -> bool:
+        """Whether the kernel runs, as far as the shape tells."""
+        return True
 
     @property
     def extra(self) -> int:
@@ -398,3 +403,28 @@ def mve_loops(window: Window, channels: int, outputs: int, size: Pair) -> MveCon
 def mve_linear(taps: int, outputs: int) -> Filters:
     """Return the loops of a matrix times a vector."""
     return Filters(Sums(1, taps), outputs, pair=False)
+
+
+@dataclass(frozen=True)
+class MveAdd:
+    """The loop of a sum of two tensors, eight elements at a time."""
+
+    elements: int
+
+    @property
+    def sure(self) -> bool:
+        """Whether the kernel runs, as far as the shape tells."""
+        return True
+
+    @property
+    def extra(self) -> int:
+        """Bytes of the constants beyond those of the plain kernel."""
+        return 0
+
+    def features(self) -> dict[str, float]:
+        """Return how often each part of the kernel runs."""
+        return {"eights": float(self.elements // 8), "tail": float(self.elements % 8 > 0)}
+
+    def code(self) -> dict[str, float]:
+        """Return the parts of the code, by which its size differs between shapes: none."""
+        return {}

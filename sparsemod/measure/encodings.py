@@ -4,8 +4,8 @@ A sparse encoding saves bytes and usually costs instructions. `choose` weighs bo
 if any choice can.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -48,13 +48,13 @@ class EncodingGoal:
 class EncodedLayer:
     """A layer with several possible encodings: its kernel, the kernel's features with dense weights, and the weights.
 
-    `dsp`: the loops of its own kernel for cores with DSP instructions, which reads dense weights."""
+    `own`: the loops of its own kernels, by family of cores, which read dense weights."""
 
     name: str
     kernel: str
     features: Features
     weights: Weights
-    dsp: Loops | None = None
+    own: Mapping[str, Loops] = field(default_factory=dict)
 
 
 def smallest(layers: Sequence[EncodedLayer]) -> dict[str, str]:
@@ -115,7 +115,7 @@ def choose(
 def _instructions(layer: EncodedLayer, stored: Stored, model: OperatorModel) -> float:
     if stored.name != "dense":
         return layer_instructions(layer.kernel, sparse_features(layer.features, stored), model)
-    work = Work(layer.name, layer.kernel, layer.features, stored.name, layer.dsp).on(model)
+    work = Work(layer.name, layer.kernel, layer.features, stored.name, layer.own).on(model)
     return layer_instructions(work.kernel, work.features, model)
 
 

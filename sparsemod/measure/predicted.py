@@ -118,7 +118,7 @@ def chosen_encodings(
             work.kernel,
             dict(work.features),
             (known_weights or {}).get(work.layer) or weights_of(graph, operators[work.layer], nonzeros),
-            work.dsp,
+            work.own,
         )
         for work in works(graph, nonzeros, {})
         if "quad_words" in work.features

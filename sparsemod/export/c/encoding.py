@@ -85,7 +85,7 @@ def encoded_layers(network: IntegerNetwork) -> "list[EncodedLayer]":
             weights = Weights(
                 outputs, layer.weight.size // outputs, layer.window.groups, nonzeros, _bridges(layer)
             )
-            layers.append(EncodedLayer(layer.name, loops.kernel, loops.features, weights, loops.dsp))
+            layers.append(EncodedLayer(layer.name, loops.kernel, loops.features, weights, loops.own))
     return layers
 
 

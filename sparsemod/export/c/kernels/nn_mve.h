@@ -19,7 +19,7 @@
  */
 #if defined(NN_MVE_EMULATED)
 #define NN_MVE 1
-#elif defined(__ARM_FEATURE_MVE) && defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(__ARM_BIG_ENDIAN)
+#elif defined(__ARM_FEATURE_MVE) && defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__) && !defined(__ARM_BIG_ENDIAN)
 #define NN_MVE 1
 #else
 #define NN_MVE 0
