@@ -35,6 +35,16 @@ typedef struct {
 
 #if NN_MVE
 
+/*
+ * Functions with instructions of their own: none of them is part of another function, because the compiler has no name for the predicate
+ * that they change. At calls it expects the change.
+ */
+#if defined(NN_MVE_EMULATED)
+#define NN_MVE_APART
+#else
+#define NN_MVE_APART __attribute__((noipa))
+#endif
+
 #if defined(NN_MVE_EMULATED)
 
 typedef struct {

@@ -34,7 +34,7 @@
 /* As nn_add, eight elements at a time. */
 {{ declaration }}
 
-NN_KERNEL {{ declaration[:-1] }}
+NN_KERNEL NN_MVE_APART {{ declaration[:-1] }}
 {
 #if defined(NN_MVE_EMULATED)
     for (int32_t i = 0; i < layer->size; ++i) {

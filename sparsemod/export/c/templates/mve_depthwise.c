@@ -10,7 +10,7 @@
 {{ declaration }}
 
 /* Makes the columns of words of the rows from `top` on, of so many channels; `outside` is what lies outside of the input. */
-static __attribute__((noinline)) void columns(int8_t *to, const int8_t *input, int32_t top, int32_t channels, const int8_t *outside)
+static NN_MVE_APART void columns(int8_t *to, const int8_t *input, int32_t top, int32_t channels, const int8_t *outside)
 {
 {% for line in range(lines) %}
     const int inside{{ line }} = top + {{ line }} >= 0 && top + {{ line }} < {{ rows }};
@@ -55,7 +55,7 @@ static __attribute__((noinline)) void columns(int8_t *to, const int8_t *input, i
 }
 
 /* The outputs of `groups` groups of {{ 'two rows' if stride == 1 else 'one row' }}, for the channels whose constants lie from `w` to `end`. */
-static __attribute__((noinline)) void outputs(const int8_t *words, int8_t *out, const int8_t *w, const int8_t *end, int32_t zero, int32_t groups)
+static NN_MVE_APART void outputs(const int8_t *words, int8_t *out, const int8_t *w, const int8_t *end, int32_t zero, int32_t groups)
 {
 #if defined(NN_MVE_EMULATED)
     for (; w != end; w += 21, ++out, words += 4) {

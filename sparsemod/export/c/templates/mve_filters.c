@@ -6,7 +6,7 @@
 /* Filters of {{ taps }} taps on {{ "two windows" if pair else "one window" }}. */
 {{ declaration }}
 
-NN_KERNEL {{ declaration[:-1] }}
+NN_KERNEL NN_MVE_APART {{ declaration[:-1] }}
 {
 #if defined(NN_MVE_EMULATED)
     static const nn_mve_loops loops = { {{ 2 if pair else 1 }}, {{ groups }}, {{ rest }}, {{ rows }}, {{ run }}, {{ low }}, {{ high }} };
