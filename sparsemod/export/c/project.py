@@ -192,7 +192,7 @@ def _kernels_of(emitted: Sequence[Emitted]) -> dict[str, str]:
     files = {f"{kernel}.c" for code in emitted for kernel in code.kernels}
     if files & set(_REQUANTIZING):
         files.add("nn_requantized_any.c")
-    files |= {"nn.h"} | ({"nn_dsp.h"} if any(code.special for code in emitted) else set())
+    files |= {"nn.h"} | {code.special.header for code in emitted if code.special}
     return {file: content for file, content in kernel_sources().items() if file in files}
 
 

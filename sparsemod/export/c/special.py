@@ -20,13 +20,15 @@ _NAME = "@name@"
 class Special:
     """The code of a layer with a kernel of its own: `calls`, `arrays` and `kernels` (file -> text) as in `Emitted`.
 
-    `condition`: the macro that is true where the kernel runs. `constants`: the declarations of the functions."""
+    `condition`: the macro that is true where the kernel runs. `constants`: the declarations of the functions.
+    `header`: the file in kernels/ that defines the macro and what the kernels share."""
 
     condition: str
     calls: tuple[str, ...]
     arrays: tuple[Any, ...]
     constants: str
     kernels: Mapping[str, str] = field(default_factory=dict)
+    header: str = "nn_dsp.h"
 
 
 Rule = Callable[[Any, Any], Special | None]
