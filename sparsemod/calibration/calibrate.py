@@ -7,7 +7,7 @@ from pathlib import Path
 from sparsemod.calibration.least_squares import errors, fit
 from sparsemod.calibration.samples import samples
 from sparsemod.emulator import machine, versions
-from sparsemod.export.c.kernel_files import generated_sources, kernel_sources
+from sparsemod.export.c.kernel_files import sources_on
 from sparsemod.files import fingerprint
 from sparsemod.targets import Calibration, OperatorModel
 from sparsemod.yaml_text import dump_yaml
@@ -48,14 +48,14 @@ def calibrate(
         compiler=f"{compiler} {machine(core).flags[0]} -O2",
         qemu=f"{qemu} {machine(core).board}",
         command=f"sparsemod calibrate --core {name} --networks {networks} --held-out {held_out} --seed {seed}",
-        kernels=kernels_digest(),
+        kernels=kernels_digest(name),
     )
     return model.model_copy(update={"calibration": calibration})
 
 
-def kernels_digest() -> str:
-    """Return a digest of the kernels' sources and templates; a calibration is valid only for the same digest."""
-    return fingerprint(repr(sorted((kernel_sources() | generated_sources()).items())))[:16]
+def kernels_digest(core: str) -> str:
+    """Return a digest of the sources and templates of a core's kernels; a calibration is valid only for the same digest."""
+    return fingerprint(repr(sorted(sources_on(core).items())))[:16]
 
 
 def write(model: OperatorModel, path: Path) -> None:

@@ -1,28 +1,32 @@
-"""The C files of the kernels that all networks share."""
+"""The C files of the kernels that all networks share, and the templates of those that are generated for one shape."""
 
 from functools import cache
 from importlib.resources import files
 
 from sparsemod.files import fingerprint
+from sparsemod.kinds.families import FAMILIES
 
 _VERSIONED = "/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */"
 
+_HEADERS = {f"nn_{family}.h": family for family in FAMILIES}
+
 
 @cache
-def _kernel_files() -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return the version of the kernels, and (name, text) of each file."""
+def _kernel_files() -> tuple[tuple[str, str], ...]:
+    """Return (name, text) of each file; the symbols of the shared kernels end in a digest of the shared files."""
     folder = files("sparsemod.export.c") / "kernels"
     entries = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
     texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
-    version = fingerprint(repr(texts))[:8]
-    symbols = [name.removesuffix(".c") for name in texts if name.endswith(".c")]
+    shared = {name: text for name, text in texts.items() if name not in _HEADERS}
+    version = fingerprint(repr(shared))[:8]
+    symbols = [name.removesuffix(".c") for name in shared if name.endswith(".c")]
     names = "".join(f"#define {symbol} {symbol}_{version}\n" for symbol in symbols)
     if _VERSIONED not in texts["nn.h"]:
         raise RuntimeError(
             f"kernels/nn.h lacks the line {_VERSIONED!r}, after which the kernels get their version"
         )
     texts["nn.h"] = texts["nn.h"].replace(_VERSIONED, f"{_VERSIONED}\n{names}")
-    return version, tuple(texts.items())
+    return tuple(texts.items())
 
 
 def kernel_sources() -> dict[str, str]:
@@ -31,16 +35,23 @@ def kernel_sources() -> dict[str, str]:
     Each .c file defines the function with its name. nn.h adds a digest of all kernels' sources to the functions' names as a suffix.
     So one firmware can contain exports of different releases: each calls its own kernels.
     """
-    return dict(_kernel_files()[1])
+    return dict(_kernel_files())
 
 
-def generated_sources() -> dict[str, str]:
-    """Return the templates of the kernels that are generated for one shape, by name."""
+def sources_on(core: str) -> dict[str, str]:
+    """Return the files from which the kernels that run on `core` are made: the shared ones, and those of its families with templates."""
+    found = {
+        name: text
+        for name, text in kernel_sources().items()
+        if name not in _HEADERS or FAMILIES[_HEADERS[name]](core)
+    }
+    prefixes = tuple(f"{family}_" for family, runs in FAMILIES.items() if runs(core))
     folder = files("sparsemod.export.c") / "templates"
-    entries = (entry for entry in folder.iterdir() if entry.name.startswith(("dsp_", "mve_")))
-    return {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
+    entries = (entry for entry in folder.iterdir() if entry.name.startswith(prefixes))
+    return found | {e.name: e.read_text(encoding="utf-8") for e in entries}
 
 
+@cache
 def kernels_version() -> str:
-    """Return the digest in the symbols of the kernels."""
-    return _kernel_files()[0]
+    """Return a digest of all kernel files."""
+    return fingerprint(repr(_kernel_files()))[:8]
