@@ -5,7 +5,6 @@ from pathlib import Path
 
 from sparsemod.errors import InvalidInput
 
-
 _FUNCTION = 2  # the type of a function's symbol
 
 
