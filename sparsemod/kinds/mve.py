@@ -129,7 +129,7 @@ class Filters:
     def extra(self) -> int:
         """Bytes of the constants beyond the weights and the 9 bytes of a filter: those of filters that do not exist, and a struct."""
         lanes = -(-self.rest // 4) * 4
-        return 9 * (lanes - self.rest) + (LANES if self.rest else 0) + 16
+        return 9 * (lanes - self.rest) + 16
 
     def code(self) -> dict[str, float]:
         """Return the parts of the code, by which its size differs between shapes."""

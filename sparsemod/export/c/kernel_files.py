@@ -39,15 +39,19 @@ def kernel_sources() -> dict[str, str]:
 
 
 def sources_on(core: str) -> dict[str, str]:
-    """Return the files from which the kernels that run on `core` are made: the shared ones, and those of its families with templates."""
+    """Return the files from which the kernels that run on `core` are made: the shared ones, and those of its families.
+
+    Those are headers, templates, and modules that write instructions."""
     found = {
         name: text
         for name, text in kernel_sources().items()
         if name not in _HEADERS or FAMILIES[_HEADERS[name]](core)
     }
     prefixes = tuple(f"{family}_" for family, runs in FAMILIES.items() if runs(core))
-    folder = files("sparsemod.export.c") / "templates"
-    entries = (entry for entry in folder.iterdir() if entry.name.startswith(prefixes))
+    assemblers = tuple(f"{family}_assembler" for family, runs in FAMILIES.items() if runs(core))
+    folder = files("sparsemod.export.c")
+    entries = [entry for entry in (folder / "templates").iterdir() if entry.name.startswith(prefixes)]
+    entries += [entry for entry in folder.iterdir() if entry.name.startswith(assemblers)]
     return found | {e.name: e.read_text(encoding="utf-8") for e in entries}
 
 

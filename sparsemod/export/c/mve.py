@@ -42,9 +42,6 @@ def _stream(
         ]
         pieces += [words(padded[0]), words(padded[1]), padded[2].astype(np.int8)]
         start += size
-    if filters.rest:
-        # The last vector of weights is read in one piece.
-        pieces.append(np.zeros(16, np.int8))
     return np.concatenate(pieces)
 
 
