@@ -142,7 +142,7 @@ def _windows(
     name, text = named(
         "nn_mve_conv",
         lambda name: filled(
-            "mve_conv.c", declaration=declared(name), filters=filters, filters_declaration=filters_declared,
+            "mve_conv.c", name=name, declaration=declared(name), filters=filters, filters_declaration=filters_declared,
             title=f"{kernel_rows} x {kernel_columns} convolution of {loops.channels} to {loops.outputs} channels",
             channels=loops.channels, outputs=loops.outputs, run=loops.run, kernel_rows=kernel_rows, kernel_columns=kernel_columns,
             rows=rows, columns=columns, made_columns=loops.made[1], windows=loops.windows, pairs=loops.pairs, even=loops.even,

@@ -20,7 +20,7 @@ def depthwise(context: Context, layer: Conv, loops: MveDepthwise) -> Special:
     name, text = named(
         "nn_mve_depthwise",
         lambda name: filled(
-            "mve_depthwise.c", declaration=_declared(name), channels=loops.channels, rows=rows, columns=columns, made_rows=made_rows,
+            "mve_depthwise.c", name=name, declaration=_declared(name), channels=loops.channels, rows=rows, columns=columns, made_rows=made_rows,
             made_columns=made_columns, stride=loops.stride, lines=loops.lines, groups=loops.groups, group_bytes=loops.group_bytes,
             filled=loops.filled, pad_top=window.padding[0], pad_left=window.padding[2], zero=context.zero(layer.inputs[0]),
             zero_out=context.zero(layer.output), low=layer.low, high=layer.high, places=_places(loops),

@@ -9,7 +9,7 @@
 {% if edges %}
 
 /* Copies a window of which some tap may lie outside of the input. */
-static void edge(const int8_t *input, int32_t top, int32_t left, int8_t *to)
+static void {{ name }}_edge(const int8_t *input, int32_t top, int32_t left, int8_t *to)
 {
     const int32_t first = left < 0 ? -left : 0;
     const int32_t end = left > {{ columns - kernel_columns }} ? {{ columns }} - left : {{ kernel_columns }};
@@ -37,7 +37,7 @@ NN_KERNEL {{ declaration[:-1] }}
 {% endif %}
 {% if not pairs %}
 {% if edges %}
-    edge(input, {{ -pad_top }}, {{ -pad_left }}, column0);
+    {{ name }}_edge(input, {{ -pad_top }}, {{ -pad_left }}, column0);
     {{ filters }}(column0, output, filters);
 {% else %}
     {{ filters }}(input, output, filters);
@@ -93,13 +93,13 @@ NN_KERNEL {{ declaration[:-1] }}
             {{ filters }}(column0, column1, output, filters);
 {% endif %}
         } else {
-            edge(input, top, left, column0);
-            edge(input, next_top, next_left, column1);
+            {{ name }}_edge(input, top, left, column0);
+            {{ name }}_edge(input, next_top, next_left, column1);
             {{ filters }}(column0, column1, output, filters{{ ", 0" if jumps }});
         }
 {% else %}
-        edge(input, top, left, column0);
-        edge(input, next_top, next_left, column1);
+        {{ name }}_edge(input, top, left, column0);
+        {{ name }}_edge(input, next_top, next_left, column1);
         {{ filters }}(column0, column1, output, filters{{ ", 0" if jumps }});
 {% endif %}
 {% else %}
@@ -114,8 +114,8 @@ NN_KERNEL {{ declaration[:-1] }}
     }
 {% if windows % 2 %}
 {% if edges %}
-    edge(input, {{ last[0][0] }}, {{ last[0][1] }}, column0);
-    edge(input, {{ last[1][0] }}, {{ last[1][1] }}, column1);
+    {{ name }}_edge(input, {{ last[0][0] }}, {{ last[0][1] }}, column0);
+    {{ name }}_edge(input, {{ last[1][0] }}, {{ last[1][1] }}, column1);
     {{ filters }}(column0, column1, output - {{ outputs }}, filters{{ ", 0" if jumps }});
 {% else %}
     {{ filters }}(input + {{ (last[0][0] * columns + last[0][1]) * channels }}, input + {{ (last[1][0] * columns + last[1][1]) * channels }}, output - {{ outputs }}, filters);

@@ -10,7 +10,7 @@
 {{ declaration }}
 
 /* Makes the columns of words of the rows from `top` on, of so many channels; `outside` is what lies outside of the input. */
-static NN_MVE_APART void columns(int8_t *to, const int8_t *input, int32_t top, int32_t channels, const int8_t *outside)
+static NN_MVE_APART void {{ name }}_columns(int8_t *to, const int8_t *input, int32_t top, int32_t channels, const int8_t *outside)
 {
 {% for line in range(lines) %}
     const int inside{{ line }} = top + {{ line }} >= 0 && top + {{ line }} < {{ rows }};
@@ -55,7 +55,7 @@ static NN_MVE_APART void columns(int8_t *to, const int8_t *input, int32_t top, i
 }
 
 /* The outputs of `groups` groups of {{ 'two rows' if stride == 1 else 'one row' }}, for the channels whose constants lie from `w` to `end`. */
-static NN_MVE_APART void outputs(const int8_t *words, int8_t *out, const int8_t *w, const int8_t *end, int32_t zero, int32_t groups)
+static NN_MVE_APART void {{ name }}_outputs(const int8_t *words, int8_t *out, const int8_t *w, const int8_t *end, int32_t zero, int32_t groups)
 {
 #if defined(NN_MVE_EMULATED)
     for (; w != end; w += 21, ++out, words += 4) {
@@ -113,9 +113,9 @@ NN_KERNEL {{ declaration[:-1] }}
             for (int32_t group = 0; group < count; ++group) {
                 const int32_t top = first * {{ stride }} + group * 2 - {{ pad_top }};
 
-                columns(words + group * {{ group_bytes }} + {{ 64 * pad_left }}, input + channel, top, some, outside);
+                {{ name }}_columns(words + group * {{ group_bytes }} + {{ 64 * pad_left }}, input + channel, top, some, outside);
             }
-            outputs(words, output + first * {{ made_columns * channels }} + channel, w + 21 * channel, w + 21 * (channel + some), {{ zero_out }}, count);
+            {{ name }}_outputs(words, output + first * {{ made_columns * channels }} + channel, w + 21 * channel, w + 21 * (channel + some), {{ zero_out }}, count);
         }
         row = first + count * {{ 3 - stride }};
     }
