@@ -31,10 +31,17 @@ class Special:
     header: str = "nn_dsp.h"
 
 
-Rule = Callable[[Any, Any], Special | None]
+@dataclass(frozen=True)
+class Plain:
+    """The layer runs the plain kernel on a core that has kernels of single shapes, for this `reason`."""
+
+    reason: str
+
+
+Rule = Callable[[Any, Any], Special | Plain | None]
 
 SPECIAL: Stage[Rule] = Stage("the kernels of single shapes", builtin=("sparsemod.export.c.dsp",))
-"""Rules by kind: (context, layer) -> the layer's own kernel, or None where it runs the plain one."""
+"""Rules by kind: (context, layer) -> the layer's own kernel, or why it runs the plain one; None for other cores."""
 
 
 def named(prefix: str, text: Callable[[str], str]) -> tuple[str, str]:
