@@ -46,7 +46,7 @@ def test_weights_that_cannot_fit_are_refused_before_anything_is_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network = quantized(lambda: dense(30_000))
-    data = generate(network).data_bytes
+    data = generate(network, core="cortex-m4").data_bytes
     monkeypatch.setattr("sparsemod.emulator.emulator.prepared", lambda *_: pytest.fail("compiled"))
     started = time.process_time()
     with pytest.raises(DoesNotFit, match="ROM is exceeded by") as caught:

@@ -17,6 +17,8 @@ from sparsemod.targets import OperatorModel
 
 Array = NDArray[Any]
 
+_RIDGE = 0.3  # keeps the bytes of parts that always occur together finite
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -88,25 +90,46 @@ def _solve(rows: Sequence[tuple[Mapping[str, float], float, float]]) -> dict[str
 
 
 def _flash(samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, float]]:
-    """Fit (bytes once per kernel, bytes per layer) to the flash beyond the constants, whose size is known."""
+    """Fit (bytes once per kernel, bytes per layer and per part of its code) to the flash beyond the constants, whose size is known."""
     kernels = sorted(
         {name for sample in samples for work in sample.works for name in (work.kernel, work.encoding)}
     )
-    parts = sorted({name for sample in samples for work in sample.works for name in work.parts})
     rows = []
     for sample in samples:
         used = [name for work in sample.works for name in (work.kernel, work.encoding)]
-        counts = {name: sum(work.parts.get(name, 0.0) for work in sample.works) for name in parts}
         features = {"base": 1.0}
         features |= {f"code {k}": float(k in used) for k in kernels}
-        features |= {f"layer {name}": count for name, count in counts.items()}
-        rows.append((features, float(sample.measured.flash - sample.constants), float(sample.measured.flash)))
+        features |= {f"layer {k}": float(used.count(k)) for k in kernels}
+        rest = sample.measured.flash - sample.constants - sum(sample.own.values())
+        rows.append((features, float(rest), float(sample.measured.flash)))
     coefficients = _solve(rows)
     code = {
         name.removeprefix("code "): v for name, v in coefficients.items() if not name.startswith("layer ")
     }
     layers = {name.removeprefix("layer "): v for name, v in coefficients.items() if name.startswith("layer ")}
-    return code, layers
+    return code, layers | _generated(samples)
+
+
+def _generated(samples: Sequence[Sample]) -> dict[str, float]:
+    """Return "kernel part" -> bytes of the code that is generated for shapes, fitted to the bytes of each layer's functions.
+
+    A part may save bytes: the compiler drops or shares code."""
+    rows: dict[str, list[tuple[Mapping[str, float], float]]] = defaultdict(list)
+    for sample in samples:
+        for work in sample.works:
+            if sample.own.get(work.layer):
+                rows[work.kernel].append((work.code, float(sample.own[work.layer])))
+    found = {}
+    for kernel, layers in sorted(rows.items()):
+        names = list(dict.fromkeys(name for parts, _ in layers for name in parts))
+        matrix = np.array([[parts.get(name, 0.0) for name in names] for parts, _ in layers])
+        target = np.array([size for _, size in layers])
+        ridge = _RIDGE * np.eye(len(names))
+        solution = np.linalg.solve(matrix.T @ matrix + ridge, matrix.T @ target)
+        found |= {
+            f"{kernel} {name}": float(f"{value:.6g}") for name, value in zip(names, solution, strict=True)
+        }
+    return found
 
 
 def _stack(samples: Sequence[Sample]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Section sizes of a linked 32-bit little-endian ELF file."""
+"""Sizes of sections and functions of a linked 32-bit little-endian ELF file."""
 
 import struct
 from pathlib import Path
@@ -15,16 +15,19 @@ def section_sizes(path: Path) -> dict[str, int]:
 
 
 def function_sizes(path: Path) -> dict[str, int]:
-    """Return function -> bytes of its code and of the constants within it. Raises InvalidInput for other files."""
+    """Return function -> bytes of its code and of the constants within it, together with the parts that the compiler split off.
+
+    Raises InvalidInput for other files."""
     data, headers, start = _sections(path)
     tables = [header for header in headers if _text(data, start + header[0]) == ".symtab"]
-    found = {}
+    found: dict[str, int] = {}
     for header in tables:
         names = headers[header[6]][4]
         for place in range(header[4], header[4] + header[5], 16):
             name, _, size, kind = struct.unpack_from("<3IB", data, place)
             if kind & 15 == _FUNCTION:
-                found[_text(data, names + name)] = size
+                function = _text(data, names + name).partition(".")[0]
+                found[function] = found.get(function, 0) + size
     return found
 
 

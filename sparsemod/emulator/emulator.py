@@ -112,9 +112,14 @@ class Emulator:
         return Emulation(**{**vars(emulation), "outputs": outputs, "named": {"output": outputs}})
 
     def measure(
-        self, network: "IntegerNetwork", images: Int8 | Mapping[str, Int8] | None = None, lengths: Any = None
+        self,
+        network: "IntegerNetwork",
+        images: Int8 | Mapping[str, Int8] | None = None,
+        lengths: Any = None,
+        *,
+        shared: bool = False,
     ) -> Emulation:
-        """Compile, run and measure.
+        """Compile, run and measure; `shared`: with the kernels of every core, not those for this one.
 
         `images`: at least one int8 input (N, *input shape), for several inputs by name; default: one input of zeros. `lengths` (N,): see
         IntegerNetwork.run.
@@ -137,7 +142,8 @@ class Emulator:
                 raise InvalidInput(
                     "images", (str(values.dtype), values.shape), f"{kind} of shape (N, {wanted})"
                 )
-        emulation = self.run(program(network, self.machine.core), flat_inputs(network, inputs, lengths))
+        core = "" if shared else self.machine.core
+        emulation = self.run(program(network, core), flat_inputs(network, inputs, lengths))
         named = unpacked(network, emulation.outputs)
         first = next(iter(named.values()))
         return Emulation(**{**vars(emulation), "outputs": first, "named": named})

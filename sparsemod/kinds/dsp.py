@@ -180,15 +180,70 @@ class DspConv:
 
     def code(self) -> dict[str, float]:
         """Return the parts of the code, by which its size differs between shapes."""
-        written = self.turns.count + self.turns.rest
-        return {
-            "quad": float(self.quads > 0),
-            "quad_steps": float(written * (self.quads > 0)),
-            "rest": float(self.rest),
-            "rest_steps": float(written * self.rest),
-            "edge": float(self.edges > 0),
-            "rows": float(self.window.kernel[0]),
+        turns = self.turns
+        written, looped = turns.count + turns.rest, turns.loops > 0
+        quad, pairs = self.quads > 0, self.windows > 1
+        parts = {
+            "quad": quad,
+            "quads": self.quads > 1,
+            "quad_steps": quad * written,
+            "quad_loop": quad * looped,
+            "rest": self.rest,
+            "rest_steps": self.rest * written,
+            "rest_loop": self.rest * looped,
+            "rest_single": self.outputs % 2,
+            **(self._straight_code(pairs) if self.window.pointwise and self.window.stride == (1, 1) else self._window_code(pairs)),
+        }  # fmt: skip
+        return {name: float(count) for name, count in parts.items()}
+
+    def _straight_code(self, pairs: bool) -> dict[str, float]:
+        """Return the parts of the code that copies 1 x 1 windows."""
+        copies = pairs + self.windows % 2
+        return {"straight": 1.0, **{f"straight_{name}": n for name, n in self._copy_code(copies).items()}}
+
+    def _window_code(self, pairs: bool) -> dict[str, float]:
+        """Return the parts of the code that copies windows: inside of the input, and at its edges."""
+        (rows, columns), (kernel_rows, kernel_columns) = self.size, self.window.kernel
+        # Without such windows the compiler drops the code for them.
+        inside = pairs and rows >= kernel_rows and columns - kernel_columns - self.window.stride[1] >= 0
+        copies = inside * (kernel_rows if self.written_out else 1)
+        whole, many = self.channels % 4 == 0, self.channels > 1
+        edge = "whole" if whole else "edge"
+        parts = {
+            "pairs": pairs,
+            "inside": inside,
+            "inside_loop": inside and not self.written_out,
+            "wide": pairs and self.made[1] > 1,
+            edge: 1.0,
+            f"{edge}_rows": kernel_rows > 1,
+            f"{edge}_columns": kernel_columns > 1,
+            f"{edge}_odd": self.windows % 2,
+            f"{edge}_only": self.windows == 1,
+            f"{edge}_flat": rows == 1,
+            f"{edge}_padded": max(self.window.padding) > 0,
         }
+        if whole:
+            parts |= {"whole_words": self.channels > 4, "whole_outside": self.channels}
+        else:
+            lines = self._copy_code(1).items()
+            parts |= {
+                "edge_many": many,
+                "edge_taps": many and kernel_columns > 1,
+                **{f"edge_{name}": n for name, n in lines},
+            }
+        return {**parts, **{f"inside_{name}": n for name, n in self._copy_code(copies).items()}}
+
+    def _copy_code(self, copies: int) -> dict[str, float]:
+        """Return the parts of `copies` places that copy a kernel row."""
+        words, tails = divmod(self.run, 4)
+        parts = {
+            "copies": True,
+            "words": words > 0,
+            "one_word": words == 1,
+            "halves": tails >= 2,
+            "singles": tails % 2,
+        }
+        return {name: float(copies * part) for name, part in parts.items()}
 
 
 def dsp_conv(window: Window, channels: int, outputs: int, size: Pair) -> DspConv | None:
@@ -280,11 +335,14 @@ class DspDepthwise:
 
     def code(self) -> dict[str, float]:
         """Return the parts of the code, by which its size differs between shapes."""
+        pair, down = self.made[1] > 1, self.window.stride[1] == 2
         return {
-            "pair": float(self.made[1] > 1),
+            "pair": float(pair),
+            "pair_down": float(pair and down),
             "single": float(self.made[1] % 2),
             "strips": float(self.outputs < self.made[0]),
             "step": float(self.step),
+            "turns": float(self.gathered > self.step),
         }
 
 
@@ -301,6 +359,17 @@ def dsp_loops(window: Window, channels: int, outputs: int, size: Pair) -> DspCon
     """Return the loops of any convolution; None where it has no kernel of its own."""
     depthwise = dsp_depthwise(window, channels, outputs, size)
     return depthwise or dsp_conv(window, channels, outputs, size)
+
+
+def without_loops(window: Window, channels: int, outputs: int) -> str:
+    """Say why `dsp_loops` returns None."""
+    if window.dilation != (1, 1):
+        return f"a dilation of {window.dilation[0]} x {window.dilation[1]}"
+    if not window.depthwise(channels, outputs):
+        return f"{window.groups} groups"
+    if window.kernel != (3, 3):
+        return f"a depthwise window of {window.kernel[0]} x {window.kernel[1]}, not 3 x 3"
+    return f"a depthwise stride of {window.stride[0]} x {window.stride[1]} or a padding of {max(window.padding)}, more than 2"
 
 
 @dataclass(frozen=True)
@@ -358,11 +427,19 @@ class DspLinear:
     def code(self) -> dict[str, float]:
         """Return the parts of the code, by which its size differs between shapes."""
         tails, single = (self.taps % 4 + 1) // 2, self.outputs % 2
-        rest = (self.rest > single) + single
-        return {
-            "eight": float(self.eights > 0),
-            "eight_turn": float(self.count * (self.eights > 0)),
-            "eight_tails": float(tails * (self.eights > 0)),
-            "rest": float(rest),
-            "rest_tails": float(tails * rest),
+        pairs, eight = self.outputs % 8 // 2, self.eights > 0
+        rest = (pairs > 0) + single
+        parts = {
+            "eight": eight,
+            "eights": self.eights > 1,
+            "eight_steps": eight * (self.count if self.words else 0),
+            "eight_turns": eight and self.words > self.count,
+            "eight_tails": eight * tails,
+            "rest": rest,
+            "rest_pairs": pairs > 1,
+            "rest_words": rest * (self.words > 0),
+            "rest_turns": rest * (self.words > 1),
+            "rest_tails": rest * tails,
+            "single": single,
         }
+        return {name: float(count) for name, count in parts.items()}

@@ -400,6 +400,23 @@ def mve_loops(window: Window, channels: int, outputs: int, size: Pair) -> MveCon
     return depthwise or mve_conv(window, channels, outputs, size)
 
 
+def without_loops(window: Window, channels: int, outputs: int, size: Pair) -> str:
+    """Say why `mve_loops` returns None."""
+    if window.dilation != (1, 1):
+        return f"a dilation of {window.dilation[0]} x {window.dilation[1]}"
+    if window.ceil:
+        return "a last window that reaches beyond the padding"
+    if not window.depthwise(channels, outputs):
+        return f"{window.groups} groups"
+    if window.kernel != (3, 3):
+        return f"a depthwise window of {window.kernel[0]} x {window.kernel[1]}, not 3 x 3"
+    if window.stride not in ((1, 1), (2, 2)):
+        return f"a depthwise stride of {window.stride[0]} x {window.stride[1]}, not 1 or 2"
+    if window.counts(size)[0] == 1:
+        return "one row of outputs"
+    return "words of its rows would need much memory beside input and output"
+
+
 def mve_linear(taps: int, outputs: int) -> Filters:
     """Return the loops of a matrix times a vector."""
     return Filters(Sums(1, taps), outputs, pair=False)

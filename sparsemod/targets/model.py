@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Coefficient = Annotated[float, Field(ge=0)]
+Part = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0)]
 
 
@@ -49,8 +50,8 @@ class OperatorModel(_Frozen):
     code: dict[str, Coefficient] = Field(
         description="Kernel -> bytes of code, once per network that uses it; `base` is always included."
     )
-    layer_code: dict[str, Coefficient] = Field(
-        description="Kernel -> bytes of call and parameters for each layer."
+    layer_code: dict[str, Part] = Field(
+        description="Kernel -> bytes of call and parameters for each layer; generated kernel and part -> bytes of code, negative where a part saves some."
     )
     stack: dict[str, Coefficient] = Field(
         description="Kernel, or kernel and weight reader -> bytes of stack below network_run; `base` is always added."

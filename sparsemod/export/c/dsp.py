@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.export.c.layers import Array, Context
-from sparsemod.export.c.special import SPECIAL, Special, named
-from sparsemod.kinds.dsp import DspDepthwise, DspLinear, dsp_loops, has_dsp, taps_of
+from sparsemod.export.c.special import SPECIAL, Plain, Special, named
+from sparsemod.kinds.dsp import DspDepthwise, DspLinear, dsp_loops, has_dsp, taps_of, without_loops
 from sparsemod.quantization.layers import Conv, Linear, Weighted
 from sparsemod.templates import render
 
@@ -43,8 +43,8 @@ class Requantized:
     left: Int64
 
     @classmethod
-    def of(cls, layer: Weighted, bias: Int64, zero: int) -> "Requantized | None":
-        """Return the numbers of a layer with an output zero point; None where the sums or the shifts are too large.
+    def of(cls, layer: Weighted, bias: Int64, zero: int) -> "Requantized | Plain":
+        """Return the numbers of a layer with an output zero point, or why the sums or the shifts are too large.
 
         `bias`: the sums' first values."""
         multiplier, largest = layer.multiplier.astype(np.int64), _largest(layer, bias)
@@ -53,12 +53,20 @@ class Requantized:
         shift = max(1, int(shifts[used].max())) if used.any() else 1
         left = np.where(used, shift - shifts, 0)
         offset = (1 << (shift - 1)) + (zero << shift)
-        if shift > _LONGEST_SHIFT or int(left.max()) > _LONGEST_LEFT or int(layer.weight.min()) < -127:
-            return None
+        if int(left.max()) > _LONGEST_LEFT:
+            return Plain(
+                f"the shifts of its filters differ by {int(left.max())} bits, more than {_LONGEST_LEFT}"
+            )
+        if shift > _LONGEST_SHIFT:
+            return Plain(f"a shift of {shift} bits")
+        if int(layer.weight.min()) < -127:
+            return Plain("a weight of -128")
+        if int(largest.max()) >= _JOINT:
+            return Plain(f"a sum may reach {int(largest.max()):,}, beyond 24 bits")
         moved = largest << left
         high = (moved * multiplier >> 32) + abs(offset) + 1
-        if int(largest.max()) >= _JOINT or int(moved.max()) >= _WORD or int(high.max()) >= _WORD:
-            return None
+        if int(moved.max()) >= _WORD or int(high.max()) >= _WORD:
+            return Plain("a scaled sum may exceed 32 bits")
         return cls(shift, offset, multiplier, left)
 
 
@@ -111,13 +119,11 @@ def _clamp(layer: Weighted) -> str:
     return "" if (layer.low, layer.high) == (-128, 127) else f"{layer.low}, {layer.high}"
 
 
-def _runs(context: Context, layer: Weighted) -> Requantized | None:
-    dense = context.encodings.get(layer.name, "dense") == "dense"
-    return (
-        Requantized.of(layer, _bias(context, layer), context.zero(layer.output))
-        if has_dsp(context.core) and dense
-        else None
-    )
+def _runs(context: Context, layer: Weighted) -> Requantized | Plain:
+    encoding = context.encodings.get(layer.name, "dense")
+    if encoding != "dense":
+        return Plain(f"its weights are stored as {encoding}")
+    return Requantized.of(layer, _bias(context, layer), context.zero(layer.output))
 
 
 def _filled(template: str, **values: Any) -> str:
@@ -125,13 +131,17 @@ def _filled(template: str, **values: Any) -> str:
 
 
 @SPECIAL.register("conv")
-def _conv(context: Context, layer: Conv) -> Special | None:
+def _conv(context: Context, layer: Conv) -> Special | Plain | None:
+    if not has_dsp(context.core):
+        return None
     channels, *size = context.image(layer.inputs[0])
     outputs = len(layer.weight)
     loops = dsp_loops(layer.window, channels, outputs, (size[0], size[1]))
+    if loops is None:
+        return Plain(without_loops(layer.window, channels, outputs))
     how = _runs(context, layer)
-    if loops is None or how is None:
-        return None
+    if isinstance(how, Plain):
+        return how
     if isinstance(loops, DspDepthwise):
         return _depthwise(context, layer, loops, how)
     (kernel_rows, kernel_columns), window = layer.window.kernel, layer.window
@@ -210,10 +220,12 @@ def _depthwise(context: Context, layer: Conv, loops: DspDepthwise, how: Requanti
 
 
 @SPECIAL.register("linear")
-def _linear(context: Context, layer: Linear) -> Special | None:
-    how = _runs(context, layer)
-    if how is None:
+def _linear(context: Context, layer: Linear) -> Special | Plain | None:
+    if not has_dsp(context.core):
         return None
+    how = _runs(context, layer)
+    if isinstance(how, Plain):
+        return how
     weight = context.in_memory(layer)
     outputs, taps = weight.shape
     loops = DspLinear(taps, outputs)

@@ -1,5 +1,6 @@
 """The C files of the kernels that all networks share, and the templates of those that are generated for one shape."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -18,15 +19,21 @@ def _kernel_files() -> tuple[tuple[str, str], ...]:
     entries = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
     texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
     shared = {name: text for name, text in texts.items() if name not in _HEADERS}
-    version = fingerprint(repr(shared))[:8]
-    symbols = [name.removesuffix(".c") for name in shared if name.endswith(".c")]
+    return tuple({**texts, **versioned(shared, "nn.h")}.items())
+
+
+def versioned(
+    texts: Mapping[str, str], header: str, others: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return kernel files by name whose symbols end in a digest of these files and of `others`, which they use."""
+    version = fingerprint(repr({**(others or {}), **texts}))[:8]
+    symbols = [name.removesuffix(".c") for name in texts if name.endswith(".c")]
     names = "".join(f"#define {symbol} {symbol}_{version}\n" for symbol in symbols)
-    if _VERSIONED not in texts["nn.h"]:
+    if _VERSIONED not in texts[header]:
         raise RuntimeError(
-            f"kernels/nn.h lacks the line {_VERSIONED!r}, after which the kernels get their version"
+            f"kernels/{header} lacks the line {_VERSIONED!r}, after which the kernels get their version"
         )
-    texts["nn.h"] = texts["nn.h"].replace(_VERSIONED, f"{_VERSIONED}\n{names}")
-    return tuple(texts.items())
+    return {**texts, header: texts[header].replace(_VERSIONED, f"{_VERSIONED}\n{names}")}
 
 
 def kernel_sources() -> dict[str, str]:
@@ -36,6 +43,11 @@ def kernel_sources() -> dict[str, str]:
     So one firmware can contain exports of different releases: each calls its own kernels.
     """
     return dict(_kernel_files())
+
+
+def has_family(core: str) -> bool:
+    """Whether some layers have kernels of their own on `core`."""
+    return any(runs(core) for runs in FAMILIES.values())
 
 
 def sources_on(core: str) -> dict[str, str]:

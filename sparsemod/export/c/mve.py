@@ -14,9 +14,9 @@ from sparsemod.export.c.combining import add_constants
 from sparsemod.export.c.layers import Array, Context
 from sparsemod.export.c.mve_assembler import instructions, stored_vectors
 from sparsemod.export.c.mve_depthwise import depthwise
-from sparsemod.export.c.mve_numbers import CONDITION, HEADER, filled, first_values, runs, shifts, words
-from sparsemod.export.c.special import HELIUM, Special, named
-from sparsemod.kinds.mve import Filters, MveConv, MveDepthwise, has_mve, mve_linear, mve_loops
+from sparsemod.export.c.mve_numbers import CONDITION, HEADER, filled, first_values, plain, shifts, words
+from sparsemod.export.c.special import HELIUM, Plain, Special, named
+from sparsemod.kinds.mve import Filters, MveConv, MveDepthwise, has_mve, mve_linear, mve_loops, without_loops
 from sparsemod.quantization.layers import Add, Conv, Linear, Weighted
 
 _COPIED = 8  # at most this many vectors of a window are copied without a loop
@@ -84,9 +84,12 @@ def _constants(
 
 
 @HELIUM.register("linear")
-def _linear(context: Context, layer: Linear) -> Special | None:
-    if not runs(context, layer):
+def _linear(context: Context, layer: Linear) -> Special | Plain | None:
+    if not has_mve(context.core):
         return None
+    reason = plain(context, layer)
+    if reason is not None:
+        return reason
     weight = context.in_memory(layer)
     outputs, taps = weight.shape
     filters = mve_linear(taps, outputs)
@@ -97,12 +100,17 @@ def _linear(context: Context, layer: Linear) -> Special | None:
 
 
 @HELIUM.register("conv")
-def _conv(context: Context, layer: Conv) -> Special | None:
+def _conv(context: Context, layer: Conv) -> Special | Plain | None:
+    if not has_mve(context.core):
+        return None
     channels, *size = context.image(layer.inputs[0])
     outputs = len(layer.weight)
     loops = mve_loops(layer.window, channels, outputs, (size[0], size[1]))
-    if loops is None or not runs(context, layer):
-        return None
+    if loops is None:
+        return Plain(without_loops(layer.window, channels, outputs, (size[0], size[1])))
+    reason = plain(context, layer)
+    if reason is not None:
+        return reason
     if isinstance(loops, MveDepthwise):
         return depthwise(context, layer, loops)
     filters, filters_text, filters_declared = _filters(layer, loops.filters)

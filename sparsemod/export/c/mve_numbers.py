@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.export.c.layers import Context
-from sparsemod.kinds.mve import has_mve
+from sparsemod.export.c.special import Plain
 from sparsemod.quantization.layers import Weighted
 from sparsemod.templates import render
 
@@ -34,10 +34,12 @@ def first_values(context: Context, layer: Weighted) -> Int64:
     return np.asarray(layer.bias.astype(np.int64) - context.zero(layer.inputs[0]) * sums, np.int64)
 
 
-def runs(context: Context, layer: Weighted) -> bool:
-    """Whether a layer's numbers allow a kernel on the context's core."""
-    dense = context.encodings.get(layer.name, "dense") == "dense"
-    return has_mve(context.core) and dense and shifts(layer) is not None
+def plain(context: Context, layer: Weighted) -> Plain | None:
+    """Say why a layer's numbers allow no kernel of its own; None where they do."""
+    encoding = context.encodings.get(layer.name, "dense")
+    if encoding != "dense":
+        return Plain(f"its weights are stored as {encoding}")
+    return Plain("a filter's factor is 1/2 or above") if shifts(layer) is None else None
 
 
 def words(values: Int64) -> NDArray[np.int8]:

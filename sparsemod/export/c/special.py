@@ -31,17 +31,24 @@ class Special:
     header: str = "nn_dsp.h"
 
 
-Rule = Callable[[Any, Any], Special | None]
+@dataclass(frozen=True)
+class Plain:
+    """The layer runs the plain kernel on a core that has kernels of single shapes, for this `reason`."""
+
+    reason: str
+
+
+Rule = Callable[[Any, Any], Special | Plain | None]
 
 SPECIAL: Stage[Rule] = Stage("the kernels of single shapes", builtin=("sparsemod.export.c.dsp",))
-"""Rules by kind: (context, layer) -> the layer's own kernel, or None where it runs the plain one."""
+"""Rules by kind: (context, layer) -> the layer's own kernel, or why it runs the plain one; None for other cores."""
 
 HELIUM: Stage[Rule] = Stage("the kernels of single shapes on Helium", builtin=("sparsemod.export.c.mve",))
 """The same for cores with vector instructions (MVE)."""
 
 
-def special(context: Any, layer: Any) -> Special | None:
-    """Return the layer's own kernel for the core of `context`, or None where it runs the plain one."""
+def special(context: Any, layer: Any) -> Special | Plain | None:
+    """Return the layer's own kernel for the core of `context`, or why it runs the plain one; None where the core has no such kernels."""
     for stage in (SPECIAL, HELIUM):
         if stage.has(layer.kind):
             found = stage.rule(layer.kind, layer.name)(context, layer)
