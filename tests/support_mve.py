@@ -61,7 +61,14 @@ def drawn_mve(kind: str, seed: int) -> tuple[IntegerNetwork, Any]:
         layer = Add(**base, multipliers=multipliers, shift=shift)
     else:
         shape, weight, window = _shapes(rng, kind)
-        layer = (Linear if kind == "linear" else Conv)(**base, **numbers(rng, weight), **window)
+        values = numbers(rng, weight)
+        if rng.random() < 0.3:  # factors of 1/2 and above, as in layers with few taps
+            values |= {
+                "weight": values["weight"] // 16,
+                "bias": values["bias"] // 16,
+                "shift": values["shift"] + 4 - values["shift"].max(),
+            }
+        layer = (Linear if kind == "linear" else Conv)(**base, **values, **window)
     zeros = rng.integers(-128, 128, 2)
     tensors = {
         "x": TensorInfo(shape, 0.125, int(zeros[0])),

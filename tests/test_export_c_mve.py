@@ -131,17 +131,22 @@ def test_layers_of_equal_shapes_share_their_filters() -> None:
 def test_numbers_out_of_range_keep_the_plain_kernel() -> None:
     network, images = drawn_mve("copied", 3)
     (layer,) = network.layers
-    half = replace(
-        layer, multiplier=np.full_like(layer.multiplier, 2**30), shift=np.zeros_like(layer.shift), weight=layer.weight // 64
-    )  # type: ignore[call-arg]  # fmt: skip
-    below = replace(half, shift=np.full_like(layer.shift, -1))  # type: ignore[call-arg]
-    unused = replace(half, multiplier=np.zeros_like(layer.multiplier))  # type: ignore[call-arg]
-    assert not specials(replace(network, layers=(half,)))
-    assert not specials(replace(network, encodings={"copied": "mask"}))
-    for other in (below, unused):
-        changed = replace(network, layers=(other,))
-        assert specials(changed) == ["copied"]
-        assert np.array_equal(host_run(changed, images, flags=EMULATED), changed.run(images))
+    weight = layer.weight // 16  # type: ignore[attr-defined]
+    sums = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(1)
+    room = 30 - int(np.log2((256 * sums + 2**13).max()))  # bits that the sums leave
+
+    def changed(shift: int, multiplier: int = 2**30) -> IntegerNetwork:
+        numbers = {"weight": weight, "multiplier": np.full_like(layer.multiplier, multiplier)}  # type: ignore[attr-defined]
+        return replace(network, layers=(replace(layer, **numbers, shift=np.full_like(layer.shift, shift)),))  # type: ignore[attr-defined]
+
+    for shift, multiplier, own in ((-31, 2**30, True), (-1, 2**30, True), (0, 2**30, True), (room - 2, 2**30, True), (room + 1, 2**30, False), (0, 0, True)):  # fmt: skip
+        other = changed(shift, multiplier)
+        assert bool(specials(other)) == own, shift
+        assert np.array_equal(host_run(other, images, flags=EMULATED), other.run(images)), shift
+    sparse = generate(replace(network, encodings={"copied": "mask"}))
+    assert [layer.plain for layer in sparse.layers] == ["its weights are stored as mask"]
+    (plain,) = (layer.plain for layer in generate(changed(room + 1)).layers)
+    assert plain == f"a factor of {2.0**room:g} or above, with sums that leave no room for it"
 
 
 def test_shapes_without_a_kernel() -> None:

@@ -4,7 +4,7 @@ The results are those of the definition (`sparsemod.quantization.arithmetic`): f
 
     ((sum x multiplier >> 31) + 2^(s - 1)) >> s
 
-is the rounded product. A layer with a factor of 1/2 or above runs the plain kernel, and so do sparse weights.
+is the rounded product. For larger factors all sums of a layer are shifted to the left first, where that leaves them within 32 bits.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from sparsemod.export.c.combining import add_constants
 from sparsemod.export.c.layers import Array, Context
 from sparsemod.export.c.mve_assembler import instructions, stored_vectors
 from sparsemod.export.c.mve_depthwise import depthwise
-from sparsemod.export.c.mve_numbers import CONDITION, HEADER, filled, first_values, plain, shifts, words
+from sparsemod.export.c.mve_numbers import CONDITION, HEADER, Rescaling, filled, words
 from sparsemod.export.c.special import HELIUM, Plain, Special, named
 from sparsemod.kinds.mve import Filters, MveConv, MveDepthwise, has_mve, mve_linear, mve_loops, without_loops
 from sparsemod.quantization.layers import Add, Conv, Linear, Weighted
@@ -45,10 +45,10 @@ def _stream(
     return np.concatenate(pieces)
 
 
-def _filters(layer: Weighted, filters: Filters) -> tuple[str, str, str]:
+def _filters(layer: Weighted, filters: Filters, how: Rescaling) -> tuple[str, str, str]:
     """Return (name, text, declaration) of the function that applies filters."""
     sums = filters.sums
-    code = instructions(filters, layer.low, layer.high)
+    code = instructions(filters, layer.low, layer.high, how.left)
     second = ", const int8_t *x1" if filters.pair else ""
     jump = ", int32_t jump" if sums.rows > 1 else ""
 
@@ -59,7 +59,7 @@ def _filters(layer: Weighted, filters: Filters) -> tuple[str, str, str]:
         "nn_mve_filters",
         lambda name: filled(
             "mve_filters.c", declaration=declared(name), taps=sums.taps, pair=filters.pair, groups=int(filters.groups > 0),
-            rest=filters.rest, rows=sums.rows, run=sums.run, low=layer.low, high=layer.high, lines=code,
+            rest=filters.rest, rows=sums.rows, run=sums.run, low=layer.low, high=layer.high, left=how.left, lines=code,
             looped=any("r11" in line for line in code),
         ),
     )  # fmt: skip
@@ -67,13 +67,10 @@ def _filters(layer: Weighted, filters: Filters) -> tuple[str, str, str]:
 
 
 def _constants(
-    context: Context, layer: Weighted, filters: Filters, weights: NDArray[np.int8]
+    context: Context, layer: Weighted, filters: Filters, weights: NDArray[np.int8], how: Rescaling
 ) -> tuple[Array, str]:
     """Return the array of constants, and the struct that points to it."""
-    shift = shifts(layer)
-    if shift is None:
-        raise ValueError(f"{layer.name} has a factor of 1/2 or above")
-    stream = _stream(weights, filters, first_values(context, layer), layer.multiplier.astype(np.int64), shift)
+    stream = _stream(weights, filters, how.bias, layer.multiplier.astype(np.int64), how.shift)
     array = Array("int8_t", f"{context.array_name}_stream", stream)
     whole = filters.groups * filters.group
     end = whole * (filters.sums.taps + 9)
@@ -87,14 +84,14 @@ def _constants(
 def _linear(context: Context, layer: Linear) -> Special | Plain | None:
     if not has_mve(context.core):
         return None
-    reason = plain(context, layer)
-    if reason is not None:
-        return reason
+    how = Rescaling.of(context, layer)
+    if isinstance(how, Plain):
+        return how
     weight = context.in_memory(layer)
     outputs, taps = weight.shape
     filters = mve_linear(taps, outputs)
-    name, text, declared = _filters(layer, filters)
-    array, struct = _constants(context, layer, filters, weight)
+    name, text, declared = _filters(layer, filters, how)
+    array, struct = _constants(context, layer, filters, weight, how)
     call = f"{name}({{in0}}, {{out}}, &{context.name}_filters);"
     return Special(CONDITION, (call,), (array,), f"{declared}\n{struct}", {f"{name}.c": text}, HEADER)
 
@@ -108,15 +105,15 @@ def _conv(context: Context, layer: Conv) -> Special | Plain | None:
     loops = mve_loops(layer.window, channels, outputs, (size[0], size[1]))
     if loops is None:
         return Plain(without_loops(layer.window, channels, outputs, (size[0], size[1])))
-    reason = plain(context, layer)
-    if reason is not None:
-        return reason
+    how = Rescaling.of(context, layer)
+    if isinstance(how, Plain):
+        return how
     if isinstance(loops, MveDepthwise):
-        return depthwise(context, layer, loops)
-    filters, filters_text, filters_declared = _filters(layer, loops.filters)
+        return depthwise(context, layer, loops, how)
+    filters, filters_text, filters_declared = _filters(layer, loops.filters, how)
     name, text, declared = _windows(context, layer, loops, filters, filters_declared)
     weights = layer.weight.transpose(0, 2, 3, 1).reshape(outputs, -1)
-    array, struct = _constants(context, layer, loops.filters, weights)
+    array, struct = _constants(context, layer, loops.filters, weights, how)
     scratch = "{scratch}, " if loops.scratch else ""
     call = f"{name}({{in0}}, {{out}}, {scratch}&{context.name}_filters);"
     files = {f"{filters}.c": filters_text, f"{name}.c": text}

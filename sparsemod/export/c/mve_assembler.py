@@ -13,7 +13,7 @@ _COUNT = "r11"
 _JUMP = ["add r1, r1, r9", "add r3, r3, r9"]
 
 
-def instructions(filters: Filters, low: int = -128, high: int = 127) -> list[str]:
+def instructions(filters: Filters, low: int = -128, high: int = 127, left: int = 0) -> list[str]:
     """Return the code of a function whose arguments lie in r0 (outputs), r1, r3 (taps), r2 (65536 times the distance of the outputs of both
     windows, or of the fifth filter), r4 (end of the whole groups), r5 (constants), r6 (zero point) and r9 (jump between runs)."""
     code = [
@@ -31,11 +31,11 @@ def instructions(filters: Filters, low: int = -128, high: int = 127) -> list[str
         code += [f"mov r8, #{filters.sums.tail}", "vctp.8 r8"]
     if filters.groups:
         code.append("1:")
-        code += _sums(filters, filters.group) + _outputs(filters, filters.group, low, high)
+        code += _sums(filters, filters.group) + _outputs(filters, filters.group, low, high, left)
         code += ["vmov r0, r4, q7[2], q7[0]", "vstrb.16 q0, [r0, q6]", f"add r0, r0, #{filters.group}"]
         code += ["vmov.32 q7[0], r0", *_back(filters), "cmp r5, r4", "bne 1b"]
     if filters.rest:
-        code += _sums(filters, filters.rest) + _outputs(filters, filters.rest, low, high)
+        code += _sums(filters, filters.rest) + _outputs(filters, filters.rest, low, high, left)
         code += [
             "vmov.32 r0, q7[0]",
             f"movw r4, #{_mask(filters)}",
@@ -129,7 +129,7 @@ def _vector(
     return code
 
 
-def _outputs(filters: Filters, count: int, low: int, high: int) -> list[str]:
+def _outputs(filters: Filters, count: int, low: int, high: int, left: int) -> list[str]:
     """Return the code that makes bytes of the sums: halfword 2 i of q0 is that of register i of the first four, 2 i + 1 of the second."""
     used = set(_registers(filters, count))
     two = filters.pair or count > 4
@@ -156,6 +156,8 @@ def _outputs(filters: Filters, count: int, low: int, high: int) -> list[str]:
         else:
             for i, v in enumerate(vectors):
                 code += [load.format(w=f"q{2 + i}"), step.format(v=v, w=f"q{2 + i}")]
+        if k == 0 and left:
+            code += [f"vshl.i32 {v}, {v}, #{left}" for v in vectors]
     code += ["vqmovnb.s32 q0, q0", *(["vqmovnt.s32 q0, q1"] if two else []), "vqadd.s16 q0, q0, q5"]
     code.append("vqmovnb.s16 q0, q0")
     if low > -128:

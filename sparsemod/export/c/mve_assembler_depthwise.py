@@ -5,7 +5,7 @@ from sparsemod.kinds.mve import MveDepthwise
 _SUMS = ("r0", "r2", "r4", "r6")
 
 
-def instructions(loops: MveDepthwise, low: int, high: int) -> list[str]:
+def instructions(loops: MveDepthwise, low: int = -128, high: int = 127, left: int = 0) -> list[str]:
     """Return the code of `outputs` in the template.
 
     q0 to q3 hold a channel's weights, moved by a column (q2), a row (q1), and both (q3); q4 the addresses of four columns of words,
@@ -44,10 +44,10 @@ def instructions(loops: MveDepthwise, low: int, high: int) -> list[str]:
     right = 2 * loops.stride * loops.channels
     if loops.blocks:
         code += [f"mov r12, #{loops.blocks}", "dls lr, r12", "1:", *_sums(loops, 2 * loops.stride)]
-        code += [*_output(loops, low, high), "vstrb.32 q5, [r9, q6]", *_added("r9", right), "le lr, 1b"]
+        code += [*_output(loops, low, high, left), "vstrb.32 q5, [r9, q6]", *_added("r9", right), "le lr, 1b"]
     if loops.tail:
         mask_bits = 0x0F0F if loops.stride == 1 else (1 << (4 * loops.tail)) - 1
-        code += [*_sums(loops, loops.tail), *_output(loops, low, high)]
+        code += [*_sums(loops, loops.tail), *_output(loops, low, high, left)]
         code += [f"movw r12, #{mask_bits}", "vmsr p0, r12", "vpst", "vstrbt.32 q5, [r9, q6]"]
     code += _added("r9", loops.down * loops.made[1] * loops.channels - loops.blocks * right)
     code += ["mov r12, #128", "vadd.i32 q4, q4, r12", "subs r10, r10, #1", "bne 3b"]
@@ -80,8 +80,9 @@ def _sums(loops: MveDepthwise, columns: int) -> list[str]:
     return [*code, "vmov q5[2], q5[0], r0, r4", "vmov q5[3], q5[1], r2, r6"]
 
 
-def _output(loops: MveDepthwise, low: int, high: int) -> list[str]:
-    code = ["vadd.i32 q5, q5, r1", "vqdmulh.s32 q5, q5, r3", "vrshl.s32 q5, r5"]
+def _output(loops: MveDepthwise, low: int, high: int, left: int) -> list[str]:
+    moved = [f"vshl.i32 q5, q5, #{left}"] if left else []
+    code = ["vadd.i32 q5, q5, r1", *moved, "vqdmulh.s32 q5, q5, r3", "vrshl.s32 q5, r5"]
     code += ["vqmovnb.s32 q5, q5", "vqadd.s16 q5, q5, r8", "vqmovnb.s16 q5, q5"]
     for bound, needed, operation in ((low, low > -128, "vmax"), (high, high < 127, "vmin")):
         if needed:

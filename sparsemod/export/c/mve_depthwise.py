@@ -8,13 +8,13 @@ import numpy as np
 
 from sparsemod.export.c.layers import Array, Context
 from sparsemod.export.c.mve_assembler_depthwise import instructions
-from sparsemod.export.c.mve_numbers import CONDITION, HEADER, filled, first_values, shifts, words
+from sparsemod.export.c.mve_numbers import CONDITION, HEADER, Rescaling, filled, words
 from sparsemod.export.c.special import Special, named
 from sparsemod.kinds.mve import MveDepthwise
 from sparsemod.quantization.layers import Conv
 
 
-def depthwise(context: Context, layer: Conv, loops: MveDepthwise) -> Special:
+def depthwise(context: Context, layer: Conv, loops: MveDepthwise, how: Rescaling) -> Special:
     """Return the kernel of a layer, whose numbers allow one."""
     window, (rows, columns), (made_rows, made_columns) = loops.window, loops.size, loops.made
     name, text = named(
@@ -23,8 +23,8 @@ def depthwise(context: Context, layer: Conv, loops: MveDepthwise) -> Special:
             "mve_depthwise.c", name=name, declaration=_declared(name), channels=loops.channels, rows=rows, columns=columns, made_rows=made_rows,
             made_columns=made_columns, stride=loops.stride, lines=loops.lines, groups=loops.groups, group_bytes=loops.group_bytes,
             filled=loops.filled, pad_top=window.padding[0], pad_left=window.padding[2], zero=context.zero(layer.inputs[0]),
-            zero_out=context.zero(layer.output), low=layer.low, high=layer.high, places=_places(loops),
-            code=instructions(loops, layer.low, layer.high),
+            zero_out=context.zero(layer.output), low=layer.low, high=layer.high, left=how.left, places=_places(loops),
+            code=instructions(loops, layer.low, layer.high, how.left),
         ),
     )  # fmt: skip
     channels = loops.channels
@@ -32,9 +32,9 @@ def depthwise(context: Context, layer: Conv, loops: MveDepthwise) -> Special:
     weights[:, :, :3] = layer.weight[:, 0].transpose(0, 2, 1)
     pieces = [
         weights.reshape(channels, 12),
-        words(first_values(context, layer)).reshape(channels, 4),
+        words(how.bias).reshape(channels, 4),
         words(layer.multiplier.astype(np.int64)).reshape(channels, 4),
-        -shifts(layer).astype(np.int8).reshape(channels, 1),
+        -how.shift.astype(np.int8).reshape(channels, 1),
     ]
     array = Array("int8_t", f"{context.array_name}_stream", np.concatenate(pieces, 1).reshape(-1))
     call = f"{name}({{in0}}, {{out}}, {{scratch}}, {array.name});"

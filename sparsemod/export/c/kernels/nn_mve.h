@@ -6,7 +6,7 @@
  * then, of four filters at a time, the sums' first values, the multipliers, and the negative shifts of the doubled high words.
  * Outputs are
  *     clamp(zero + ((sum * multiplier >> 31) + 2^(shift - 1) >> shift))
- * which is the definition for all shifts from 1 on: see nn_requantized_small.
+ * which is the definition for all shifts from 1 on: see nn_requantized_small. For smaller shifts the sums are shifted to the left first.
  */
 #ifndef NN_MVE_H
 #define NN_MVE_H
@@ -52,7 +52,7 @@ typedef struct {
     int32_t groups;    /* whether there are whole groups */
     int32_t rest;      /* filters of the last group, which is not a whole one */
     int32_t rows, run; /* runs of taps, and the taps of each */
-    int32_t low, high;
+    int32_t low, high, left;
 } nn_mve_loops;
 
 static inline int32_t nn_mve_word(const int8_t *from)
@@ -89,7 +89,7 @@ static inline const int8_t *nn_mve_group(const nn_mve_loops *loops, const nn_mve
     }
     for (int32_t window = 0; window < loops->windows; ++window) {
         for (int32_t k = 0; k < count; ++k) {
-            const int32_t sum = (int32_t)(sums[4 * window + k] + nn_word(w + 4 * k));
+            const int32_t sum = (int32_t)((sums[4 * window + k] + nn_word(w + 4 * k)) << loops->left);
             const int32_t place = loops->windows == 2 ? window * distance + k : k < 4 ? k : distance + k - 4;
             out[place] = nn_mve_output(sum, nn_mve_word(w + 4 * (lanes + k)), -w[8 * lanes + k], filters->zero, loops->low, loops->high);
         }

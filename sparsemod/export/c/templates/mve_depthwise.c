@@ -69,7 +69,7 @@ static NN_MVE_APART void {{ name }}_outputs(const int8_t *words, int8_t *out, co
                         sum += (uint32_t)(w[4 * (tap / 3) + tap % 3] * x[64 * (tap / 3) + tap % 3]);
                     }
                     out[(group * {{ 3 - stride }} + line) * {{ made_columns * channels }} + column * {{ channels }}] =
-                        nn_mve_output((int32_t)sum, (int32_t)nn_word(w + 16), -w[20], zero, {{ low }}, {{ high }});
+                        nn_mve_output((int32_t)(sum << {{ left }}), (int32_t)nn_word(w + 16), -w[20], zero, {{ low }}, {{ high }});
                 }
             }
         }

@@ -9,7 +9,7 @@
 NN_KERNEL NN_MVE_APART {{ declaration[:-1] }}
 {
 #if defined(NN_MVE_EMULATED)
-    static const nn_mve_loops loops = { {{ 2 if pair else 1 }}, {{ groups }}, {{ rest }}, {{ rows }}, {{ run }}, {{ low }}, {{ high }} };
+    static const nn_mve_loops loops = { {{ 2 if pair else 1 }}, {{ groups }}, {{ rest }}, {{ rows }}, {{ run }}, {{ low }}, {{ high }}, {{ left }} };
 
     nn_mve_apply(&loops, x0, {{ "x1" if pair else "x0" }}, out, filters, {{ "jump" if rows > 1 else "0" }});
 #else
