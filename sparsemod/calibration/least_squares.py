@@ -18,7 +18,7 @@ from sparsemod.targets import OperatorModel, SharedFunction
 
 Array = NDArray[Any]
 
-_SEEN = 3  # networks that hold a part, before it counts as a caller of a function
+_SEEN = 3  # networks in which a part alone explains a function, before it counts as a caller
 _VERSION = re.compile(r"^(nn_.+)_[0-9a-f]{8}$")
 _RIDGE = 0.3  # keeps the bytes of parts that always occur together finite
 
@@ -111,14 +111,29 @@ def _functions(samples: Sequence[Sample]) -> dict[str, SharedFunction]:
         holders = [name in names for names in present]
         if len(bytes_) > 1 or all(holders) or name.startswith("nn_dsp_"):
             continue
-        without = set().union(*(each for each, holds in zip(parts, holders, strict=True) if not holds))
-        counts = Counter(part for each, holds in zip(parts, holders, strict=True) if holds for part in each)
-        callers = tuple(
-            sorted(part for part, count in counts.items() if part not in without and count >= _SEEN)
+        without: set[str] = set().union(
+            *(each for each, holds in zip(parts, holders, strict=True) if not holds)
         )
+        callers = _callers([each - without for each, holds in zip(parts, holders, strict=True) if holds])
         if callers:
             functions[name] = SharedFunction(bytes=bytes_.pop(), callers=callers)
     return functions
+
+
+def _callers(holders: Sequence[set[str]]) -> list[str]:
+    """Return few parts, of those in the networks that hold a function, that explain it in all networks that any of them can explain.
+
+    Kernels come before parts of them: a rare part occurs beside the true caller by chance."""
+    left = [parts for parts in holders if parts]
+    found: list[str] = []
+    while left:
+        counts = Counter(part for parts in left for part in parts)
+        best = max(counts, key=lambda part: (counts[part], " " not in part, part))
+        if counts[best] < _SEEN:
+            break
+        found.append(best)
+        left = [parts for parts in left if best not in parts]
+    return sorted(found)
 
 
 def _unversioned(symbol: str) -> str:

@@ -39,7 +39,7 @@ class SharedFunction(_Frozen):
     """A function of which a program holds one copy, however many kernels call it."""
 
     bytes: int = Field(ge=0, description="Bytes of its code.")
-    callers: tuple[str, ...] = Field(
+    callers: list[str] = Field(
         description="Kernels, readers of weights, and parts of generated kernels, each of which needs the function."
     )
 
