@@ -93,7 +93,7 @@ def choose(
             ):
                 sizes[row, column] = layer_forms[name].bytes + model.layer_code.get(name, 0.0)
                 counts[row, column] = _instructions(layer, layer_forms[name], model)
-    code = np.array([model.code.get(name, 0.0) for name in names])
+    code = np.array([reader_code(model, name) for name in names])
     best: tuple[tuple[float, ...], NDArray[np.int64]] | None = None
     rows = np.arange(len(layers))
     for readers in (some for count in (1, 2, 3) for some in combinations(range(len(names)), count)):
@@ -110,6 +110,17 @@ def choose(
     if best is None:
         return {layer.name: "dense" for layer in layers}
     return {layer.name: names[int(column)] for layer, column in zip(layers, best[1], strict=True)}
+
+
+def reader_code(model: OperatorModel, encoding: str) -> float:
+    """Return the bytes of code that a program needs once to read weights in this encoding alone."""
+    others = {"dense", "mask", "gaps"} - {encoding}
+    own = (
+        function.bytes
+        for function in model.functions.values()
+        if encoding in function.callers and not others & set(function.callers)
+    )
+    return model.code.get(encoding, 0.0) + sum(own)
 
 
 def _instructions(layer: EncodedLayer, stored: Stored, model: OperatorModel) -> float:

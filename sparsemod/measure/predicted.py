@@ -1,17 +1,17 @@
 """Predictions of a core's calibrated model without execution: instructions, linked bytes of flash and RAM."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from sparsemod.arena import plan
 from sparsemod.graph import Graph, Operator
-from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose
+from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose, reader_code
 from sparsemod.measure.nodes import graph_layout, node
 from sparsemod.measure.size import layer_sizes
 from sparsemod.measure.work import CONSTANTS, Weights, Work, encoded, layer_instructions, weights_of, works
 from sparsemod.records import Measurement
 from sparsemod.spec.methods import INT8
-from sparsemod.targets import OperatorModel, calibrated_cores, operator_model
+from sparsemod.targets import OperatorModel, SharedFunction, calibrated_cores, operator_model
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def predict(
     per_layer = {w.layer: _instructions(w, model) for w in work}
     kernels = {w.kernel for w in work} | {w.encoding for w in work}
     code = model.code.get("base", 0.0) + sum(model.code.get(kernel, 0.0) for kernel in sorted(kernels))
+    code += shared_bytes(model.functions, work)
     calls = sum(model.layer_code.get(name, 0.0) * count for w in work for name, count in w.parts.items())
     stack = model.stack.get("base", 0.0) + max((_stack(model, w) for w in work), default=0.0)
     size = plan(graph_layout(graph, model.core).problem).size if arena is None else arena
@@ -62,6 +63,12 @@ def predict(
         stack,
         kernel_works,
     )
+
+
+def shared_bytes(functions: Mapping[str, SharedFunction], work: Iterable[Work]) -> int:
+    """Return the bytes of the functions that these layers call, each of them once."""
+    parts = {name for each in work for name, count in each.parts.items() if count > 0}
+    return sum(function.bytes for function in functions.values() if parts & set(function.callers))
 
 
 def _instructions(work: Work, model: OperatorModel) -> float:
@@ -131,7 +138,7 @@ def chosen_encodings(
             layer.weights.outputs * layer.weights.taps + model.layer_code.get("dense", 0.0)
             for layer in layers
         )
-        - (model.code.get("dense", 0.0) if layers else 0.0)
+        - (reader_code(model, "dense") if layers else 0.0)
     )
     rest = sum(count for name, count in dense.per_layer.items() if name not in names)
     return dict.fromkeys(operators, "dense") | choose(layers, model, goal, flash=flash, instructions=rest)
