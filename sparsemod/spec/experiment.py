@@ -35,10 +35,11 @@ from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.training_presets import with_preset
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.stages.base import STAGES, Stage
-from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, TRAINED, metric, parse_limit
+from sparsemod.units import CHOICES, ENERGY, LINKED, METRICS, OBJECTIVES, TRAINED, metric, parse_limit
 
 if TYPE_CHECKING:
     from sparsemod.objectives import Objectives
+    from sparsemod.targets import Device
 
 
 MOST_NAME_BYTES = 200
@@ -48,6 +49,7 @@ _DEFAULT_REFERENCE = {
     "model_size": 512.0 * 1024,
     "working_memory": 128.0 * 1024,
     "latency": 1000.0,
+    "energy": 100.0,
     "training_memory": 64.0 * 1024 * 1024,
 }
 
@@ -345,6 +347,26 @@ class ExperimentSpec(Part):
         reference = self.reference()
         return Objectives(self.objectives, reference, self.all_budgets(), resolved(self.scales, reference))
 
+    def _check_energy(self, target: "Device") -> None:
+        """Raise InvalidInput or UnknownName when the device has no power for the metric energy, or no such mode."""
+        from sparsemod.targets import calibrated_cores
+
+        if ENERGY in self.objectives or ENERGY in self.budgets:
+            field = f"budgets.{ENERGY}" if ENERGY in self.budgets else "objectives"
+            if not target.power:
+                allowed = (
+                    f"other metrics, or a device whose profile states its power ({target.name} states none)"
+                )
+                raise InvalidInput(field, self.budgets.get(ENERGY, ENERGY), allowed)
+            if not self.quantization.integer:
+                allowed = f"an int8 network (quantization.scheme is {self.quantization.scheme})"
+                raise InvalidInput(field, self.budgets.get(ENERGY, ENERGY), allowed)
+            if target.model not in calibrated_cores():
+                allowed = f"a device with a calibrated core ({target.name} has {target.model})"
+                raise InvalidInput(field, self.budgets.get(ENERGY, ENERGY), allowed)
+        if self.target.power_mode is not None:
+            target.mode(self.target.power_mode)
+
     def all_budgets(self) -> dict[str, float]:
         """Return `budgets` and the budgets that follow from the device.
 
@@ -358,6 +380,7 @@ class ExperimentSpec(Part):
         from sparsemod.targets import calibrated_cores, device
 
         target = device(self.target.device)
+        self._check_energy(target)
         limits = dict(self.budgets)
         if self.quantization.integer and target.model in calibrated_cores():
             limits.setdefault("flash", float(target.flash))
