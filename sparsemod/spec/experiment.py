@@ -15,6 +15,7 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.plugins import NAMES, Names, OneOf
 from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
+from sparsemod.spec.device_budgets import device_budgets
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, TASKS, Pruning, Quantization, Task, check_known
 from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
@@ -35,11 +36,10 @@ from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.training_presets import with_preset
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.stages.base import STAGES, Stage
-from sparsemod.units import CHOICES, ENERGY, LINKED, METRICS, OBJECTIVES, TRAINED, metric, parse_limit
+from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, TRAINED, metric, parse_limit
 
 if TYPE_CHECKING:
     from sparsemod.objectives import Objectives
-    from sparsemod.targets import Device
 
 
 MOST_NAME_BYTES = 200
@@ -347,26 +347,6 @@ class ExperimentSpec(Part):
         reference = self.reference()
         return Objectives(self.objectives, reference, self.all_budgets(), resolved(self.scales, reference))
 
-    def _check_energy(self, target: "Device") -> None:
-        """Raise InvalidInput or UnknownName when the device has no power for the metric energy, or no such mode."""
-        from sparsemod.targets import calibrated_cores
-
-        if ENERGY in self.objectives or ENERGY in self.budgets:
-            field = f"budgets.{ENERGY}" if ENERGY in self.budgets else "objectives"
-            if not target.power:
-                allowed = (
-                    f"other metrics, or a device whose profile states its power ({target.name} states none)"
-                )
-                raise InvalidInput(field, self.budgets.get(ENERGY, ENERGY), allowed)
-            if not self.quantization.integer:
-                allowed = f"an int8 network (quantization.scheme is {self.quantization.scheme})"
-                raise InvalidInput(field, self.budgets.get(ENERGY, ENERGY), allowed)
-            if target.model not in calibrated_cores():
-                allowed = f"a device with a calibrated core ({target.name} has {target.model})"
-                raise InvalidInput(field, self.budgets.get(ENERGY, ENERGY), allowed)
-        if self.target.power_mode is not None:
-            target.mode(self.target.power_mode)
-
     def all_budgets(self) -> dict[str, float]:
         """Return `budgets` and the budgets that follow from the device.
 
@@ -377,26 +357,7 @@ class ExperimentSpec(Part):
         Raises UnknownName for a device unknown in this process, InvalidInput for a budget or an objective
         that cannot be computed for the device.
         """
-        from sparsemod.targets import calibrated_cores, device
-
-        target = device(self.target.device)
-        self._check_energy(target)
-        limits = dict(self.budgets)
-        if self.quantization.integer and target.model in calibrated_cores():
-            limits.setdefault("flash", float(target.flash))
-            limits.setdefault("ram", float(target.ram))
-            return limits
-        for name in LINKED:
-            if name in limits or name in self.objectives:
-                field = f"budgets.{name}" if name in limits else "objectives"
-                raise InvalidInput(
-                    field, limits.get(name, name), f"a device with a calibrated core ({self.target.device} has {target.model})"
-                )  # fmt: skip
-        if self.measure.model_size != "nonzeros":
-            limits.setdefault("model_size", float(target.flash))
-        if self.measure.working_memory.startswith(("arena", "peak")):
-            limits.setdefault("working_memory", float(target.ram))
-        return limits
+        return device_budgets(self)
 
 
 def _reject(field: str, value: Any) -> tuple[str, float]:
