@@ -65,7 +65,7 @@ from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
 from service.store.retention_policy import Policy
-from sparsemod.errors import InvalidInput, SparsemodError, shorten
+from sparsemod.errors import InvalidInput, SparsemodError, plain_message, shorten
 from sparsemod.version import __version__
 
 log = structlog.get_logger("server")
@@ -209,8 +209,8 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
         allowed = _PLAIN[first["type"]]
     else:
         # A value of a union type has one validation error for each type.
-        branches = [one["msg"] for one in error.errors() if _place(one, error.body) == place]
-        allowed = " or ".join(dict.fromkeys(text.replace("Input should", "should") for text in branches))
+        branches = [plain_message(one["msg"]) for one in error.errors() if _place(one, error.body) == place]
+        allowed = " or ".join(dict.fromkeys(branches))
     secret = place[-1] == "token" or request.url.path == "/login"
     value = "(not shown)" if secret else None if missing else first.get("input")
     return _json(422, answer(InvalidInput(field, value, allowed)))

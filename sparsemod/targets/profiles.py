@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sparsemod.errors import DataMissing, InvalidInput, InvalidSpec, UnknownName
+from sparsemod.errors import DataMissing, InvalidInput, InvalidSpec, UnknownName, plain_message
 from sparsemod.registry import Registry
 from sparsemod.targets.device import Device
 from sparsemod.targets.model import OperatorModel
@@ -125,7 +125,7 @@ def _parse(model: type[_Profile], text: str, source: str) -> _Profile:
                 field, None, f"is missing; {model.model_fields[field].description}", source
             ) from None
         else:
-            allowed = first["msg"].replace("Input should", "should")
+            allowed = plain_message(first["msg"])
         raise InvalidInput(field, first["input"], allowed, source) from None
 
 
