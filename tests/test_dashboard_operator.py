@@ -36,7 +36,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("operator"), webhook_private_addresses=True)
     store = Store.open(settings.url)
     store.quotas = QuotaLimits(disk=50_000, experiments=1)
-    made = store.create_experiment(spec(name=f"kept {EVIL}")).id
+    made = store.create_experiment(spec(name="guarded")).id
     fill(store, made, 2)
     claim = store.claim("w")
     assert claim is not None
@@ -61,7 +61,7 @@ def test_a_webhook_from_its_form_to_its_end(watched: Watched, seeded: Seeded, re
     page.locator("form [role=alert]").wait_for()
     assert "begins with https:// or http://" in page.locator("form [role=alert]").inner_text()
     page.get_by_label("Address").fill(f"{receiver.url}/{'long' * 40}")
-    page.get_by_label("Experiment").fill("1")
+    page.get_by_label("Experiment (a number").fill("1")
     page.get_by_label("front.changed").uncheck()
     page.get_by_role("button", name="Add webhook").click()
     page.get_by_role("heading", name="Secret of webhook").wait_for()
@@ -109,14 +109,14 @@ def test_trials_and_experiments_are_kept(watched: Watched, seeded: Seeded) -> No
     table = page.get_by_role("group", name="Table of trials")
     table.locator("tr:has(a:text-is('0')):has-text('kept')").wait_for()
     assert table.locator("tr:has-text('kept')").count() == 1
-    page.get_by_role("button", name="Keep kept").click()
-    page.get_by_role("button", name="Release kept").wait_for()
+    page.get_by_role("button", name="Keep guarded").click()
+    page.get_by_role("button", name="Release guarded").wait_for()
     assert seeded.store.experiment(1).kept
     page.goto(f"{seeded.url}/#/experiments/1/trials/1")
     page.get_by_text("kept with its experiment").wait_for()
     page.goto(f"{seeded.url}/#/")
-    page.get_by_role("button", name="Release kept").click()
-    page.get_by_role("button", name="Keep kept").wait_for()
+    page.get_by_role("button", name="Release guarded").click()
+    page.get_by_role("button", name="Keep guarded").wait_for()
     assert not seeded.store.experiment(1).kept
     page.goto(f"{seeded.url}/#/experiments/1/trials/0")
     page.get_by_role("button", name="Release", exact=True).click()
