@@ -33,12 +33,12 @@ export function Webhooks() {
     <${Problem} error=${error} what="The list of webhooks" />
     <${Add} onMade=${(/** @type {any} */ hook) => (setMade(hook), load())} />
     ${made && html`<div class="card below" role="status"><h2>Secret of webhook ${made.id}</h2>
-      <p><code class="wrap">${made.secret}</code></p><p class="dim small">The receiver needs it to check signatures. It is not shown again.</p></div>`}
+      <p><code class="break">${made.secret}</code></p><p class="dim small">The receiver needs it to check signatures. It is not shown again.</p></div>`}
     ${hooks?.length === 0 && html`<div class="card empty below"><h2>No webhooks yet</h2><p>A webhook sends a signed request to an address when a trial, an experiment or a front changes.</p></div>`}
     ${hooks && hooks.length > 0 && html`<div class="card scroll below" tabindex="0" role="group" aria-label="Table of webhooks"><table>
       <thead><tr><th scope="col">Webhook</th><th scope="col">Address</th><th scope="col">State</th><th scope="col">Reports on</th><th scope="col">Events</th><th scope="col">Created</th><th scope="col"><span class="dim">Actions</span></th></tr></thead>
-      <tbody>${hooks.map((hook) => html`<tr key=${hook.id} class=${chosen?.id === hook.id ? "on" : ""}><th scope="row">${hook.id}</th><td class="wrap">${hook.url}</td>
-        <td><${HookState} hook=${hook} /></td><td>${subject(hook)}</td><td class="wrap">${hook.events.length === EVENTS.length ? "all" : hook.events.join(", ")}</td>
+      <tbody>${hooks.map((hook) => html`<tr key=${hook.id} class=${chosen?.id === hook.id ? "on" : ""}><th scope="row">${hook.id}</th><td class="address">${hook.url}</td>
+        <td class="address"><${HookState} hook=${hook} /></td><td>${subject(hook)}</td><td class="wrap events">${hook.events.length === EVENTS.length ? "all" : hook.events.join(", ")}</td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(hook.created_at, now)}<//></td>
         <td><div class="actions"><button type="button" aria-label=${`Deliveries of webhook ${hook.id}`} aria-pressed=${chosen?.id === hook.id} onClick=${() => setQuery({ webhook: chosen?.id === hook.id ? null : hook.id })}>Deliveries</button>
           <button type="button" aria-label=${`Ping webhook ${hook.id}`} onClick=${() => act(hook, "ping")}>Ping</button>
@@ -52,7 +52,7 @@ export function Webhooks() {
 function HookState({ hook }) {
   const waiting = hook.waiting > 0 && html`<p class="dim small">${plural(hook.waiting, "delivery").replace("deliverys", "deliveries")} waiting${
     hook.retry_at && !hook.disabled ? html`, <${Clock}>${(/** @type {number} */ now) => (Date.parse(hook.retry_at) > now ? `next try in ${Math.ceil((Date.parse(hook.retry_at) - now) / 1000)} s` : "next try now")}<//>` : ""}</p>`;
-  if (hook.disabled) return html`<span class="state failed">disabled</span><p class="bad small wrap">${hook.disabled}</p>${waiting}`;
+  if (hook.disabled) return html`<span class="state failed">disabled</span><p class="bad small">${hook.disabled}</p>${waiting}`;
   return html`<span class="state done">active</span>${waiting}`;
 }
 
@@ -117,7 +117,7 @@ function Delete({ hook, onClose, onDelete }) {
       onDelete();
     }, setError);
   return html`<${Dialog} title=${`Delete webhook ${hook.id}?`} onClose=${onClose}>
-    <p>Nothing more is sent to <span class="wrap">${hook.url}</span>. Its deliveries and its secret are deleted too.</p>
+    <p>Nothing more is sent to <span class="break">${hook.url}</span>. Its deliveries and its secret are deleted too.</p>
     <${Problem} error=${error} />
     <div class="buttons"><button type="button" onClick=${onClose}>Keep it</button><button type="button" class="danger" onClick=${send}>Delete webhook ${hook.id}</button></div><//>`;
 }
