@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from sparsemod.errors import DataMissing, InvalidInput, InvalidSpec, UnknownName
+from sparsemod.errors import DataMissing, InvalidInput, InvalidSpec, UnknownName, plain_message
 from sparsemod.registry import Registry
 from sparsemod.targets.device import Device
 from sparsemod.targets.model import OperatorModel
@@ -127,7 +127,7 @@ def _parse(model: type[_Profile], text: str, source: str) -> _Profile:
             allowed = f"is missing; {known[str(first['loc'][-1])].description}"
             raise InvalidInput(field, None, allowed, source) from None
         else:
-            allowed = first["msg"].replace("Input should", "should")
+            allowed = plain_message(first["msg"])
         raise InvalidInput(field, first["input"], allowed, source) from None
 
 
