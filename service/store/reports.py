@@ -127,7 +127,7 @@ class Reports(Pauses):
     ) -> tuple[TrialState, AttemptState]:
         """Return the next state of the trial and of the attempt."""
         if result.state is TrialState.STOPPED:
-            # The user stopped the experiment: the trial stays queued with its checkpoint until the
+            # The user stopped the experiment, not the trial: it stays queued with its checkpoint until the
             # experiment is resumed.
             final = trial.stop_requested or _over(trial.experiment_state)
             return (TrialState.STOPPED if final else TrialState.QUEUED), AttemptState.STOPPED
@@ -199,6 +199,8 @@ class Reports(Pauses):
                 "notes": list(result.notes), "failure": None if failure is None else failure.model_dump(mode="json"),
                 "failure_kind": None if failure is None else failure.kind.value,
             }  # fmt: skip
+            if state is not TrialState.STOPPED:
+                change["stopping"] = None  # it ended before the decision reached the worker
         connection.execute(_SET_TRIAL, {"which": trial.id, **change})
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:

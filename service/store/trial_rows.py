@@ -15,6 +15,7 @@ from sparsemod.records import (
     Failure,
     FailureKind,
     Measurement,
+    StopDecision,
     TrialState,
 )
 from sparsemod.sources.observation import Observation
@@ -86,6 +87,7 @@ def observation(
         weights=weights,
         planned=float(row["epochs"]),
         standard_errors=standard_errors,
+        stopping=_stopping(row),
     )
 
 
@@ -114,7 +116,12 @@ def trial_view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[
         finished_at=moment_or_none(row["finished_at"]),
         kept=bool(row["kept"]),
         files_expired_at=moment_or_none(row["files_expired_at"]),
+        stopping=_stopping(row),
     )
+
+
+def _stopping(row: Mapping[Any, Any]) -> StopDecision | None:
+    return None if row["stopping"] is None else StopDecision.model_validate(row["stopping"])
 
 
 def new_view(row: Mapping[Any, Any]) -> TrialView:

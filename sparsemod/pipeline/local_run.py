@@ -31,6 +31,7 @@ from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.front_models import write_models
 from sparsemod.pipeline.journal import Finished, keep_trials, read_trials
 from sparsemod.pipeline.local_checkpoint import Checkpointed, TrialCheckpoint
+from sparsemod.pipeline.local_stopping import judged_by
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposer
 from sparsemod.pipeline.time_limit import Timed, TimeUp, time_limit
@@ -44,22 +45,15 @@ from sparsemod.sources.observation import Observation, Suggestion
 from sparsemod.spec.difference import difference
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
+from sparsemod.stopping import Judge
 from sparsemod.targets import adopt_device, device, device_names
 from sparsemod.training import augmentation
 
 _WORKDIR = ".trial-"
 _WRITTEN = (
-    "spec.json",
-    "device.yaml",
-    "trials.jsonl",
-    "trials.csv",
-    "experiment.json",
-    "time.txt",
-    "pareto.csv",
-    "pareto.json",
-    "pareto.png",
-    "pareto.svg",
-)
+    "spec.json", "device.yaml", "trials.jsonl", "trials.csv", "experiment.json", "time.txt",
+    "pareto.csv", "pareto.json", "pareto.png", "pareto.svg",
+)  # fmt: skip
 
 
 class _Folder:
@@ -197,6 +191,7 @@ class LocalRun(_Folder):
         # Build the augmentations now: their errors must appear before the first trial.
         augmentation.build(spec.training.augmentation, self.data.info.shape)
         self.search = Proposer.of(self.problem)
+        self.judge = Judge(spec)
         self._open()
 
     def _open(self) -> None:
@@ -329,14 +324,25 @@ class LocalRun(_Folder):
         return before + (0.0 if began is None else now - began)
 
     def evaluate(
-        self, index: int, suggestion: Suggestion, on_start: Callable[[int, Suggestion], Reporter | None]
+        self,
+        index: int,
+        suggestion: Suggestion,
+        on_start: Callable[[int, Suggestion], Reporter | None],
+        *,
+        judged: bool = True,
     ) -> Finished:
-        """Return the finished trial of a suggestion; its artifacts are stored, its line in the journal is not."""
-        seed = trial_seed(self.spec.seed, index)
+        """Return the finished trial of a suggestion; its artifacts are stored, its line in the journal is not.
+
+        A checkpoint of the trial is continued. `judged`: whether the spec's stopping rule may end it; then its checkpoint stays.
+        """
+        seed, decision = trial_seed(self.spec.seed, index), None
         result = suggestion.miss()
         if result is None:
             checkpoint = TrialCheckpoint(self.folder, index, suggestion, seed)
-            reporter = Checkpointed(on_start(index, suggestion) or Silent(), checkpoint)
+            resume = checkpoint.read()
+            saving = Checkpointed(on_start(index, suggestion) or Silent(), checkpoint)
+            judge = self.judge if judged else None
+            reporter = judged_by(judge, saving, index, suggestion, self.trials, resume)
             parent = self.parent(suggestion.candidate)
             limit = self.spec.limits.trial_seconds
             timed = Timed(reporter, limit)
@@ -345,7 +351,7 @@ class LocalRun(_Folder):
                     with time_limit(limit):
                         result = evaluate(
                             self.spec, suggestion.candidate, epochs=suggestion.epochs, seed=seed, data=self.data, device=self.device,
-                            parent=parent, reporter=timed, resume=checkpoint.read(), workdir=Path(workdir), imports=True,
+                            parent=parent, reporter=timed, resume=resume, workdir=Path(workdir), imports=True,
                         )  # fmt: skip
                 except TimeUp:
                     message = f"took longer than limits.trial_seconds = {limit:g} s (in stage {timed.at!r}) and was stopped"
@@ -354,8 +360,11 @@ class LocalRun(_Folder):
                 for artifact in result.artifacts:
                     move(Path(workdir) / artifact.name, self.artifact(artifact.digest))
             checkpoint.remove()
+            if result.state is TrialState.STOPPED:
+                decision = reporter.decision
+                checkpoint.write(saving.latest or resume or b"")
         return Finished(
-            index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result
+            index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result, stopping=decision
         )  # fmt: skip
 
     def parent(self, candidate: Candidate) -> ParentWeights | None:

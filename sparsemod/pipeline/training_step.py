@@ -54,7 +54,7 @@ def train_network(
     if outcome.diverged is not None:
         work.notes.append(f"training diverged in epoch {outcome.diverged}; the best weights before are kept")
     if outcome.stopped:
-        return work.result(TrialState.STOPPED)
+        return work.result(TrialState.STOPPED, work.planned.values())
     if outcome.best_epoch is None:
         why = (
             f"training diverged in epoch {outcome.diverged}"

@@ -80,7 +80,9 @@ class Work:
                 with self._entered(stage):
                     ended = stage.run(self)
                 if ended is not None:
-                    return ended
+                    return ended.model_copy(
+                        update={"seconds": dict(self.seconds)}
+                    )  # with those of this stage
         return None
 
     def network(self) -> nn.Module:
