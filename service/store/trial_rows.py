@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.trials import StoredArtifact, TrialView
-from service.store.engine import Row, moment, moment_or_none
+from service.store.engine import moment, moment_or_none
 from service.store.tables import measurements, trials
 from sparsemod.records import (
     Artifact,
@@ -91,7 +91,7 @@ def observation(
     )
 
 
-def curve_point(row: Row) -> CurvePoint:
+def curve_point(row: Mapping[Any, Any]) -> CurvePoint:
     losses = ("train_loss", "validation_loss", "validation_error")
     fields = {name: value for name, value in row.items() if name != "attempt_id"}
     return CurvePoint(**fields | {name: float("nan") for name in losses if fields[name] is None})

@@ -34,7 +34,7 @@ from sparsemod.sources.base import CandidateTraining
 from sparsemod.stage_errors import is_out_of_memory
 from sparsemod.stages.base import Stage
 
-Mode = Literal["search", "test"]
+Mode = Literal["search", "test", "final"]
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from sparsemod.quality import Quality, error_of
 from sparsemod.records import Candidate, StopDecision
 from sparsemod.sources.base import MANUAL
@@ -48,6 +50,6 @@ class Judge:
             epochs=training.epochs,
             reason=verdict.reason,
             probability=verdict.probability,
-            expected=None if mean is None else float(self._quality.value(error_of(mean))),
+            expected=None if mean is None else float(self._quality.value(error_of(np.array(mean)))),
             deviation=deviation,
         )
