@@ -17,7 +17,16 @@ from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.device_budgets import device_budgets
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
-from sparsemod.spec.methods import PRUNING, SCHEMES, TASKS, Pruning, Quantization, Task, check_known
+from sparsemod.spec.methods import (
+    PRUNING,
+    SCHEMES,
+    TASKS,
+    Pruning,
+    Quantization,
+    Stopping,
+    Task,
+    check_known,
+)
 from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
 from sparsemod.spec.pipeline_parameters import (
@@ -31,6 +40,7 @@ from sparsemod.spec.pipeline_parameters import (
 )
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
+from sparsemod.spec.stopping_choice import check_stopping
 from sparsemod.spec.task_choice import check_task, with_task
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.training_presets import with_preset
@@ -108,6 +118,10 @@ class ExperimentSpec(Part):
         description="How each objective is compared, up to its reference value: metric -> `log`, `linear`, or a mapping with `kind`, `low` and `offset`. Default: the error `linear`, every cost `log` over three decades.",
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="How networks are trained.")
+    stopping: Stopping | None = Field(
+        None,
+        description="A rule that ends trainings which can no longer reach the front at their costs. Default: none.",
+    )
     pruning: Pruning = Field(
         default_factory=lambda: PRUNING.config("none"), description="How networks are pruned."
     )
@@ -299,6 +313,7 @@ class ExperimentSpec(Part):
             raise InvalidInput("dataset.splitter.max_len", None, allowed)
         for field, changes in self.source.training_changes().items():
             check_training(self.training, changes, field)
+        check_stopping(self.stopping, self.source, self.quality, (*self.objectives, *self.budgets))
         return self
 
     def searched(self) -> dict[str, Parameter]:
