@@ -94,10 +94,11 @@ def _known(graph: Graph, operator: Operator) -> Move | None:
     channels, channel = graph.image(source)[0], graph.layout(source).channel
     found = {name: operator.attributes[name] for name in ("sizes", "strides", "offset")}
     step, rest = divmod(int(found["offset"]), channels)
-    if channel == len(shape) - 1 and not rest and found == Move(0, step=step).attributes(channels):
-        return Move(0, step=step)
+    made = graph.shapes[operator.output]
+    if channel == len(shape) - 1 and made == (channels,) and not rest:
+        return Move(0, step=step) if found == Move(0, step=step).attributes(channels) else None
     groups = _groups_before(graph, source)
-    if channel or groups < 2 or channels % groups or graph.shapes[operator.output] != shape:
+    if channel or groups < 2 or channels % groups or made != shape:
         return None
     shuffle = Move(groups, math.prod(shape[1:]))
     return shuffle if found == shuffle.attributes(channels) else None
