@@ -253,11 +253,13 @@ def _draw(axis: "Axes", label: str, costs: NDArray[np.float64], values: NDArray[
 
 
 def _cost_axis(axis: "Axes", label: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axis.set_xlabel(label)
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_xlim()
+    few = high < 10 * low  # the ticks of a logarithmic axis would be too many or too few
+    axis.xaxis.set_major_locator(MaxNLocator(4) if few else LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.3)
@@ -271,7 +273,7 @@ def quality_of(series: Sequence[Series]) -> str:
 def _label(metric: str) -> str:
     """Return a metric's title with its unit."""
     if metric not in METRICS:
-        return metric
+        return {"nonzeros": "nonzero weights"}.get(metric, metric)
     unit = METRICS[metric].unit
     return f"{METRICS[metric].title}, {unit}" if unit else METRICS[metric].title
 
