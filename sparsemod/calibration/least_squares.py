@@ -14,7 +14,7 @@ from scipy.stats import kendalltau
 from sparsemod.calibration.samples import Sample
 from sparsemod.errors import InvalidInput
 from sparsemod.kinds.families import FAMILIES
-from sparsemod.measure.predicted import predict, shared_bytes
+from sparsemod.measure.predicted import predict
 from sparsemod.targets import OperatorModel, SharedFunction
 
 Array = NDArray[Any]
@@ -158,7 +158,8 @@ def _flash(
         features |= {f"code {k}": float(k in used) for k in kernels}
         features |= {f"layer {k}": float(used.count(k)) for k in kernels}
         rest = sample.measured.flash - sample.constants - sum(sample.own.values())
-        rest -= shared_bytes(functions, sample.works)
+        parts = {name for work in sample.works for name, count in work.parts.items() if count > 0}
+        rest -= sum(function.bytes for function in functions.values() if parts & set(function.callers))
         rows.append((features, float(rest), float(sample.measured.flash)))
     coefficients = _solve(rows)
     code = {

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sparsemod.arena import Node
-from sparsemod.kinds.dsp import DspLinear, dsp_loops
+from sparsemod.kinds.dsp import dsp_loops
+from sparsemod.kinds.dsp_linear import DspLinear
 from sparsemod.kinds.mve import MveAdd, mve_linear, mve_loops
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors

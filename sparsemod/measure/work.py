@@ -103,6 +103,8 @@ def works(
         loops = loops_of(node, graph.tensors)
         kernel, features, own = loops.kernel, loops.features, loops.own
         encoding = "none"
+        if (encodings or {}).get(node.name) == "plain":
+            own = {}
         if node.traits.joins:
             plain = sum(
                 graph.elements(name) for name in node.inputs if copied(graph, operators[node.name], name)

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from sparsemod.export.c.layers import Array, Context
 from sparsemod.export.c.special import SPECIAL, Plain, Special, named
-from sparsemod.kinds.dsp import DspDepthwise, DspLinear, dsp_loops, has_dsp, taps_of, without_loops
+from sparsemod.kinds.dsp import dsp_loops, has_dsp, taps_of, without_loops
+from sparsemod.kinds.dsp_depthwise import DspDepthwise
+from sparsemod.kinds.dsp_linear import DspLinear
 from sparsemod.quantization.arithmetic import requantize
 from sparsemod.quantization.layers import Conv, Linear, Weighted
 from sparsemod.templates import render
@@ -132,6 +134,8 @@ def _clamp(layer: Weighted) -> str:
 
 def _runs(context: Context, layer: Weighted) -> Requantized | Plain:
     encoding = context.encodings.get(layer.name, "dense")
+    if encoding == "plain":
+        return Plain("chosen for its smaller flash")
     if encoding != "dense":
         return Plain(f"its weights are stored as {encoding}")
     return Requantized.of(layer, _bias(context, layer), context.zero(layer.output))

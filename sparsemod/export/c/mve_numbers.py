@@ -43,6 +43,8 @@ class Rescaling:
     def of(cls, context: Context, layer: Weighted) -> "Rescaling | Plain":
         """Return the numbers of a layer, or why they allow no kernel of its own."""
         encoding = context.encodings.get(layer.name, "dense")
+        if encoding == "plain":
+            return Plain("chosen for its smaller flash")
         if encoding != "dense":
             return Plain(f"its weights are stored as {encoding}")
         bias, used = first_values(context, layer), layer.multiplier != 0
