@@ -176,7 +176,7 @@ def _generated(samples: Sequence[Sample]) -> dict[str, float]:
         for work in sample.works:
             if sample.own.get(work.layer):
                 rows[work.kernel].append((work.code, float(sample.own[work.layer])))
-    found = {}
+    found: dict[str, float] = {}
     for kernel, layers in sorted(rows.items()):
         names = list(dict.fromkeys(name for parts, _ in layers for name in parts))
         matrix = np.array([[parts.get(name, 0.0) for name in names] for parts, _ in layers])
