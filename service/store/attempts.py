@@ -30,6 +30,7 @@ from service.store.engine import Clock, Events
 from service.store.files import lock_files
 from service.store.report_statements import LOCKED_TRIAL
 from service.store.reports import Reports
+from service.store.stopping import Stopping
 from service.store.stored_spec import StoredSpecInvalid
 from service.store.tables import (
     attempts,
@@ -61,7 +62,7 @@ class _OtherExperiment(Exception):
     """The next trial belongs to another experiment than the reported one."""
 
 
-class Attempts(Reports):
+class Attempts(Stopping, Reports):
     """Methods of the store for workers."""
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
@@ -335,7 +336,7 @@ class Attempts(Reports):
         self, attempt_id: int, token: str, points: Sequence[CurvePoint] = (), log: Sequence[LogLine] = ()
     ) -> Heartbeat:
         """Store curve points and log lines, and renew the lease as `heartbeat` does. Repeating a report changes
-        nothing.
+        nothing. The experiment's stopping rule judges the new points.
 
         Raises NotFound, StaleLease.
         """
@@ -348,7 +349,8 @@ class Attempts(Reports):
             if points:
                 data = {"index": trial._mapping["index"], "epoch": max(point.epoch for point in points)}
                 self._event(connection, trial.experiment_id, "points", data, now)
-            return self._beat(trial)
+            beat = self._beat(trial)
+        return self.judged(attempt_id, trial, beat) if points else beat
 
     def checkpoint(self, attempt_id: int, token: str, digest: str) -> None:
         """Record an uploaded file from which a later attempt can resume.

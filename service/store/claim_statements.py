@@ -109,18 +109,24 @@ CLAIMED = (
 
 
 RUNNING_TRIAL = (
-    sa.select(trials.c.experiment_id, trials.c.index, trials.c.stop_requested, experiments.c.state)
+    sa.select(
+        trials.c.experiment_id,
+        trials.c.index,
+        trials.c.stop_requested,
+        experiments.c.state,
+        experiments.c.spec_version,
+    )
     .join(experiments, experiments.c.id == trials.c.experiment_id)
     .where(trials.c.id == sa.bindparam("which"))
 )
-"""A running trial, and the state of its experiment."""
+"""A running trial, the state of its experiment, and the version of its spec."""
 
 
 EARLIER = sa.select(attempts).where(attempts.c.request == sa.bindparam("request"))
 """The attempt that an earlier claim with the same request got."""
 
 
-def _look(barred: bool) -> Any:
+def _look(barred: bool) -> sa.Executable:
     return sa.select(
         _claimable(barred).exists(),
         sa.select(attempts.c.id)

@@ -19,6 +19,7 @@ from service.store.tables import (
     pauses,
     trials,
 )
+from sparsemod.records import TrialState
 
 _TRIAL = (
     trials.c.id,
@@ -127,9 +128,12 @@ def _finish_at_once() -> Any:
         )
         .cte("added_events")
     )
+    stopped = sa.bindparam("set_state", type_=trials.c.state.type) == TrialState.STOPPED.value
     return (
         SET_TRIAL.values({name: sa.bindparam(f"set_{name}") for name in _FINAL})
         .values(finished_event=sa.select(first).scalar_subquery())
+        # Otherwise the trial ended before the decision of the stopping rule reached the worker.
+        .values(stopping=sa.case((stopped, trials.c.stopping), else_=sa.null()))
         .add_cte(added)
     )
 

@@ -119,7 +119,7 @@ class Reports(Pauses):
     ) -> tuple[TrialState, AttemptState]:
         """Return the next state of the trial and of the attempt."""
         if result.state is TrialState.STOPPED:
-            # The user stopped the experiment: the trial stays queued with its checkpoint until the
+            # The user stopped the experiment, not the trial: it stays queued with its checkpoint until the
             # experiment is resumed.
             final = trial.stop_requested or _over(trial.experiment_state)
             return (TrialState.STOPPED if final else TrialState.QUEUED), AttemptState.STOPPED
@@ -203,6 +203,8 @@ class Reports(Pauses):
             statement = FINISH_AT_ONCE if together is None else REPORT_AT_ONCE
             connection.execute(statement, bound | final | (together or {}))
             return
+        if state is not TrialState.STOPPED:
+            change["stopping"] = None  # it ended before the decision reached the worker
         change["finished_event"] = self._event(connection, trial.experiment_id, "trial", data, now, more)
         connection.execute(SET_TRIAL, {"which": trial.id, **change})
 
