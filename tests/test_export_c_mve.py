@@ -17,7 +17,9 @@ from sparsemod.emulator import Emulator, build
 from sparsemod.export.c import generate, host_run, plan
 from sparsemod.export.c.host import FLAGS, host_run_all
 from sparsemod.graph import capture, deployed
-from sparsemod.kinds.mve import MveConv, MveDepthwise, Sums, mve_conv, mve_depthwise
+from sparsemod.kinds.mve import MveConv, mve_conv
+from sparsemod.kinds.mve_depthwise import MveDepthwise, mve_depthwise
+from sparsemod.kinds.mve_filters import Sums
 from sparsemod.kinds.windows import Window
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.quantization import IntegerNetwork, quantize

@@ -7,7 +7,8 @@ from typing import Protocol
 from sparsemod.arena import Node
 from sparsemod.kinds.dsp import dsp_loops
 from sparsemod.kinds.dsp_linear import DspLinear
-from sparsemod.kinds.mve import MveAdd, mve_linear, mve_loops
+from sparsemod.kinds.mve import MveAdd, mve_loops
+from sparsemod.kinds.mve_filters import mve_linear
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 from sparsemod.measure.work import FEATURES, Features, Loops

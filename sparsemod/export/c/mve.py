@@ -16,7 +16,9 @@ from sparsemod.export.c.mve_assembler import instructions, stored_vectors
 from sparsemod.export.c.mve_depthwise import depthwise
 from sparsemod.export.c.mve_numbers import CONDITION, HEADER, Rescaling, filled, words
 from sparsemod.export.c.special import HELIUM, Plain, Special, named
-from sparsemod.kinds.mve import Filters, MveConv, MveDepthwise, has_mve, mve_linear, mve_loops, without_loops
+from sparsemod.kinds.mve import MveConv, has_mve, mve_loops, without_loops
+from sparsemod.kinds.mve_depthwise import MveDepthwise
+from sparsemod.kinds.mve_filters import Filters, mve_linear
 from sparsemod.quantization.layers import Add, Conv, Linear, Weighted
 
 _COPIED = 8  # at most this many vectors of a window are copied without a loop

@@ -5,7 +5,7 @@ the even registers, where the vector unit can add to them. q7 holds the place of
 outputs' distances, q5 the output's zero point, and p0 the taps of a last vector.
 """
 
-from sparsemod.kinds.mve import LANES, Filters, Sums
+from sparsemod.kinds.mve_filters import LANES, Filters, Sums
 
 _FIRST = ("r0", "r2", "r4", "r6")
 _SECOND = ("r8", "r10", "r12", "lr")

@@ -1,6 +1,6 @@
 """The instructions of 3 x 3 depthwise convolutions for cores with Helium (MVE)."""
 
-from sparsemod.kinds.mve import MveDepthwise
+from sparsemod.kinds.mve_depthwise import MveDepthwise
 
 _SUMS = ("r0", "r2", "r4", "r6")
 

@@ -10,7 +10,7 @@ from sparsemod.export.c.layers import Array, Context
 from sparsemod.export.c.mve_assembler_depthwise import instructions
 from sparsemod.export.c.mve_numbers import CONDITION, HEADER, Rescaling, filled, words
 from sparsemod.export.c.special import Special, named
-from sparsemod.kinds.mve import MveDepthwise
+from sparsemod.kinds.mve_depthwise import MveDepthwise
 from sparsemod.quantization.layers import Conv
 
 
