@@ -12,13 +12,22 @@ KINDS = ("conv", "pointwise", "depthwise", "linear")
 
 
 def numbers(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Random weights, with sums within 24 bits, and factors whose shifts differ in some layers."""
+    """Random weights, with sums within 24 bits, and factors whose shifts differ in some layers.
+
+    Some layers have a filter without weights, whose factor has a shift far from the others, or a factor of 0."""
     outputs = shape[0]
     spread = float(rng.choice([1.0, 3.9, 40.0])) ** rng.random(outputs) * 0.02 / np.sqrt(np.prod(shape[1:]))
     multiplier, shift = quantize_multiplier(spread)
+    weight = rng.integers(-127, 128, shape).astype(np.int8)
+    bias = rng.integers(-(2**13), 2**13, outputs).astype(np.int32)
+    if outputs > 1 and int(weight.sum()) % 3:
+        weight[1], bias[1] = 0, bias[1] % 300 - 150
+        multiplier[1:2], shift[1:2] = quantize_multiplier(0.9)
+    if outputs > 3 and int(weight.sum()) % 2:
+        multiplier[3], shift[3] = 0, 0
     return {
-        "weight": rng.integers(-127, 128, shape).astype(np.int8),
-        "bias": rng.integers(-(2**13), 2**13, outputs).astype(np.int32),
+        "weight": weight,
+        "bias": bias,
         "multiplier": multiplier,
         "shift": shift,
         "weight_scale": np.ones(outputs, np.float32),
@@ -56,4 +65,4 @@ def drawn(kind: str, seed: int) -> tuple[IntegerNetwork, Any]:
     }
     images = rng.integers(-128, 128, (3, *shape)).astype(np.int8)
     images[0] = rng.choice([-128, 127], shape)  # the largest sums
-    return IntegerNetwork("x", "y", tensors, (layer,), core="cortex-m4"), images
+    return IntegerNetwork("x", "y", tensors, (layer,), core="cortex-m4", encodings={kind: "dense"}), images

@@ -8,7 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sparsemod.arena import MEMORY, Node
-from sparsemod.kinds.dsp import DspConv, DspDepthwise, dsp_loops
+from sparsemod.kinds.dsp import DspConv, dsp_loops
+from sparsemod.kinds.dsp_depthwise import DspDepthwise
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 

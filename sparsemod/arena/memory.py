@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparsemod.kinds import Kind, Stage, kind_of
-from sparsemod.kinds.dsp import DspDepthwise, dsp_loops, has_dsp
+from sparsemod.kinds.dsp import dsp_loops, has_dsp
+from sparsemod.kinds.dsp_depthwise import DspDepthwise
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 

@@ -7,16 +7,15 @@ a time: the windows' taps lie as 16-bit numbers, in pairs, in two columns.
 from dataclasses import dataclass
 from functools import cached_property
 
+from sparsemod.kinds.dsp_depthwise import ALIGNMENT, DspDepthwise, dsp_depthwise
 from sparsemod.kinds.windows import Pair, Window
 
 DSP_CORES = frozenset({"cortex-m4", "cortex-m7", "cortex-m33"})
 """Cores with the instructions on two 16-bit numbers (Armv7E-M, and Armv8.0-M with the DSP extension)."""
 
-_ALIGNMENT = 3  # bytes that the alignment of a column may cost
 _UNROLLED = 10  # at most this many steps are written out; longer sums are loops
 _WRITTEN_WORDS = 12  # a window of at most so many words is read without a loop
-_SURE_TAPS = 1000  # 1,000 weights spread evenly over -127..127 times -128 are just below 2^23
-_STRIP = 640  # bytes of a strip, unless one row of outputs needs more
+SURE_TAPS = 1000  # 1,000 weights spread evenly over -127..127 times -128 are just below 2^23
 _LONGEST = 8  # steps in one turn of a loop
 
 
@@ -102,7 +101,7 @@ class DspConv:
     @property
     def scratch(self) -> int:
         """Bytes of the two columns."""
-        return 8 * self.steps + _ALIGNMENT
+        return 8 * self.steps + ALIGNMENT
 
     @property
     def quads(self) -> int:
@@ -169,7 +168,7 @@ class DspConv:
     @property
     def sure(self) -> bool:
         """Whether the sums fit into 24 bits, as far as the shape tells."""
-        return self.window.kernel[0] * self.run <= _SURE_TAPS
+        return self.window.kernel[0] * self.run <= SURE_TAPS
 
     @property
     def extra(self) -> int:
@@ -180,15 +179,70 @@ class DspConv:
 
     def code(self) -> dict[str, float]:
         """Return the parts of the code, by which its size differs between shapes."""
-        written = self.turns.count + self.turns.rest
-        return {
-            "quad": float(self.quads > 0),
-            "quad_steps": float(written * (self.quads > 0)),
-            "rest": float(self.rest),
-            "rest_steps": float(written * self.rest),
-            "edge": float(self.edges > 0),
-            "rows": float(self.window.kernel[0]),
+        turns = self.turns
+        written, looped = turns.count + turns.rest, turns.loops > 0
+        quad, pairs = self.quads > 0, self.windows > 1
+        parts = {
+            "quad": quad,
+            "quads": self.quads > 1,
+            "quad_steps": quad * written,
+            "quad_loop": quad * looped,
+            "rest": self.rest,
+            "rest_steps": self.rest * written,
+            "rest_loop": self.rest * looped,
+            "rest_single": self.outputs % 2,
+            **(self._straight_code(pairs) if self.window.pointwise and self.window.stride == (1, 1) else self._window_code(pairs)),
+        }  # fmt: skip
+        return {name: float(count) for name, count in parts.items()}
+
+    def _straight_code(self, pairs: bool) -> dict[str, float]:
+        """Return the parts of the code that copies 1 x 1 windows."""
+        copies = pairs + self.windows % 2
+        return {"straight": 1.0, **{f"straight_{name}": n for name, n in self._copy_code(copies).items()}}
+
+    def _window_code(self, pairs: bool) -> dict[str, float]:
+        """Return the parts of the code that copies windows: inside of the input, and at its edges."""
+        (rows, columns), (kernel_rows, kernel_columns) = self.size, self.window.kernel
+        # Without such windows the compiler drops the code for them.
+        inside = pairs and rows >= kernel_rows and columns - kernel_columns - self.window.stride[1] >= 0
+        copies = inside * (kernel_rows if self.written_out else 1)
+        whole, many = self.channels % 4 == 0, self.channels > 1
+        edge = "whole" if whole else "edge"
+        parts = {
+            "pairs": pairs,
+            "inside": inside,
+            "inside_loop": inside and not self.written_out,
+            "wide": pairs and self.made[1] > 1,
+            edge: 1.0,
+            f"{edge}_rows": kernel_rows > 1,
+            f"{edge}_columns": kernel_columns > 1,
+            f"{edge}_odd": self.windows % 2,
+            f"{edge}_only": self.windows == 1,
+            f"{edge}_flat": rows == 1,
+            f"{edge}_padded": max(self.window.padding) > 0,
         }
+        if whole:
+            parts |= {"whole_words": self.channels > 4, "whole_outside": self.channels}
+        else:
+            lines = self._copy_code(1).items()
+            parts |= {
+                "edge_many": many,
+                "edge_taps": many and kernel_columns > 1,
+                **{f"edge_{name}": n for name, n in lines},
+            }
+        return {**parts, **{f"inside_{name}": n for name, n in self._copy_code(copies).items()}}
+
+    def _copy_code(self, copies: int) -> dict[str, float]:
+        """Return the parts of `copies` places that copy a kernel row."""
+        words, tails = divmod(self.run, 4)
+        parts = {
+            "copies": True,
+            "words": words > 0,
+            "one_word": words == 1,
+            "halves": tails >= 2,
+            "singles": tails % 2,
+        }
+        return {name: float(copies * part) for name, part in parts.items()}
 
 
 def dsp_conv(window: Window, channels: int, outputs: int, size: Pair) -> DspConv | None:
@@ -198,182 +252,18 @@ def dsp_conv(window: Window, channels: int, outputs: int, size: Pair) -> DspConv
     return DspConv(window, channels, outputs, size, window.counts(size))
 
 
-@dataclass(frozen=True)
-class DspDepthwise:
-    """The loops of a 3 x 3 depthwise convolution: strips of rows of one channel, two outputs at a time."""
-
-    window: Window
-    channels: int
-    size: Pair
-    made: Pair
-
-    @property
-    def row_words(self) -> int:
-        """Words of a row of a strip, with its padding."""
-        return ((self.made[1] - 1) * self.window.stride[1] + 4) // 2
-
-    @property
-    def kept(self) -> int:
-        """Rows that a strip shares with the next one."""
-        return 3 - self.window.stride[0]
-
-    @property
-    def outputs(self) -> int:
-        """Rows of outputs of a strip."""
-        down = self.window.stride[0]
-        return max(1, min(self.made[0], (_STRIP // (4 * self.row_words) - self.kept) // down))
-
-    @property
-    def rows(self) -> int:
-        """Rows of a strip."""
-        return self.outputs * self.window.stride[0] + self.kept
-
-    @property
-    def scratch(self) -> int:
-        """Bytes of a strip."""
-        return 4 * self.rows * self.row_words + _ALIGNMENT
-
-    @property
-    def distance(self) -> int:
-        """Positions by which the output must begin before an input that it overwrites.
-
-        The kernel goes through one channel after another, and reads the rows of a strip before it writes the strip's outputs."""
-        needed = 0
-        for first in range(self.outputs, self.made[0], self.outputs):
-            unread = first * self.window.stride[0] - self.window.padding[0] + self.kept
-            needed = max(needed, first * self.made[1] - max(0, unread) * self.size[1])
-        return needed
-
-    @property
-    def gathered(self) -> int:
-        """Columns of the input that a row holds."""
-        left = self.window.padding[2]
-        return min(self.size[1], (self.made[1] - 1) * self.window.stride[1] + 3 - left)
-
-    @property
-    def step(self) -> int:
-        """Columns that one turn of the loop gathers."""
-        if self.gathered <= 8:
-            return self.gathered
-        return next(step for step in (4, 3, 2, 1) if self.gathered % step == 0)
-
-    def features(self) -> dict[str, float]:
-        """Return how often each part of the kernel runs."""
-        strips = -(-self.made[0] // self.outputs)
-        lines = self.made[0] * self.window.stride[0] + self.kept
-        last = (self.made[0] - 1) * self.window.stride[0] + 3
-        top, height = self.window.padding[0], self.size[0]
-        inside = min(last - top, height) if last > top else 0
-        channels = self.channels
-        return {
-            "channels": float(channels),
-            "filled": float(self.rows * self.row_words),
-            "strips": float(channels * strips),
-            "moved": float(channels * (strips - 1) * self.kept * self.row_words),
-            "lines": float(channels * lines),
-            "gathered": float(channels * inside * self.gathered),
-            "gathered_turns": float(channels * inside * self.gathered // self.step),
-            "outside": float(channels * (lines - inside) * self.gathered),
-            "rows": float(channels * self.made[0]),
-            "pairs": float(channels * self.made[0] * (self.made[1] // 2)),
-            "singles": float(channels * self.made[0] * (self.made[1] % 2)),
-        }
-
-    @property
-    def sure(self) -> bool:
-        """Whether the sums fit into 24 bits, as far as the shape tells."""
-        return True
-
-    @property
-    def extra(self) -> int:
-        """Bytes of the constants beyond the weights and the 9 bytes of a filter."""
-        return self.channels * (32 - 9 - 9)
-
-    def code(self) -> dict[str, float]:
-        """Return the parts of the code, by which its size differs between shapes."""
-        return {
-            "pair": float(self.made[1] > 1),
-            "single": float(self.made[1] % 2),
-            "strips": float(self.outputs < self.made[0]),
-            "step": float(self.step),
-        }
-
-
-def dsp_depthwise(window: Window, channels: int, outputs: int, size: Pair) -> DspDepthwise | None:
-    """Return the loops of a depthwise convolution on an image of `size` (rows, columns); None where no such kernel exists."""
-    if not window.depthwise(channels, outputs) or window.kernel != (3, 3) or window.dilation != (1, 1):
-        return None
-    if max(window.stride) > 2 or max(window.padding) > 2:
-        return None
-    return DspDepthwise(window, channels, size, window.counts(size))
-
-
 def dsp_loops(window: Window, channels: int, outputs: int, size: Pair) -> DspConv | DspDepthwise | None:
     """Return the loops of any convolution; None where it has no kernel of its own."""
     depthwise = dsp_depthwise(window, channels, outputs, size)
     return depthwise or dsp_conv(window, channels, outputs, size)
 
 
-@dataclass(frozen=True)
-class DspLinear:
-    """The loops of a matrix times a vector: eight filters at a time, then two."""
-
-    taps: int
-    outputs: int
-
-    @property
-    def words(self) -> int:
-        """Turns of the loop, each over four taps."""
-        return self.taps // 4
-
-    @property
-    def count(self) -> int:
-        """Words of one turn of the loop over eight filters."""
-        return next(count for count in (4, 2, 1) if self.words % count == 0)
-
-    @property
-    def eights(self) -> int:
-        """Groups of eight filters."""
-        return self.outputs // 8
-
-    @property
-    def rest(self) -> int:
-        """Groups of two filters after those of eight; the last one may be half empty."""
-        return (self.outputs % 8 + 1) // 2
-
-    def features(self) -> dict[str, float]:
-        """Return how often each part of the kernel runs."""
-        tails = (self.taps % 4 + 1) // 2
-        return {
-            "eight_words": float(self.eights * self.words),
-            "eight_tails": float(self.eights * tails),
-            "eight_turns": float(self.eights * (self.words // self.count)),
-            "eights": float(self.eights),
-            "rest_words": float(self.rest * self.words),
-            "rest_tails": float(self.rest * tails),
-            "rests": float(self.rest),
-        }
-
-    @property
-    def sure(self) -> bool:
-        """Whether the sums fit into 24 bits, as far as the shape tells."""
-        return self.taps <= _SURE_TAPS
-
-    @property
-    def extra(self) -> int:
-        """Bytes of the constants beyond the weights and the 9 bytes of a filter, when shifts differ within the layer."""
-        steps = 2 * self.words + (self.taps % 4 + 1) // 2
-        filters = 8 * self.eights + 2 * self.rest
-        return filters * (2 * steps + 8) + 8 * self.eights + 4 * self.rest - self.outputs * (self.taps + 9)
-
-    def code(self) -> dict[str, float]:
-        """Return the parts of the code, by which its size differs between shapes."""
-        tails, single = (self.taps % 4 + 1) // 2, self.outputs % 2
-        rest = (self.rest > single) + single
-        return {
-            "eight": float(self.eights > 0),
-            "eight_turn": float(self.count * (self.eights > 0)),
-            "eight_tails": float(tails * (self.eights > 0)),
-            "rest": float(rest),
-            "rest_tails": float(tails * rest),
-        }
+def without_loops(window: Window, channels: int, outputs: int) -> str:
+    """Say why `dsp_loops` returns None."""
+    if window.dilation != (1, 1):
+        return f"a dilation of {window.dilation[0]} x {window.dilation[1]}"
+    if not window.depthwise(channels, outputs):
+        return f"{window.groups} groups"
+    if window.kernel != (3, 3):
+        return f"a depthwise window of {window.kernel[0]} x {window.kernel[1]}, not 3 x 3"
+    return f"a depthwise stride of {window.stride[0]} x {window.stride[1]} or a padding of {max(window.padding)}, more than 2"

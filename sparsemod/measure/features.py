@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 from sparsemod.arena import Node
-from sparsemod.kinds.dsp import DspLinear, dsp_loops
+from sparsemod.kinds.dsp import dsp_loops
+from sparsemod.kinds.dsp_linear import DspLinear
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 from sparsemod.measure.work import FEATURES, Features, Loops

@@ -103,6 +103,8 @@ def works(
         loops = loops_of(node, graph.tensors)
         kernel, features, dsp = loops.kernel, loops.features, loops.dsp
         encoding = "none"
+        if (encodings or {}).get(node.name) == "plain":
+            dsp = None
         if node.traits.joins:
             plain = sum(
                 graph.elements(name) for name in node.inputs if copied(graph, operators[node.name], name)

@@ -19,8 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.export.c.layers import Array, Context
-from sparsemod.export.c.special import SPECIAL, Special, named
-from sparsemod.kinds.dsp import DspDepthwise, DspLinear, dsp_loops, has_dsp, taps_of
+from sparsemod.export.c.special import SPECIAL, Plain, Special, named
+from sparsemod.kinds.dsp import dsp_loops, has_dsp, taps_of, without_loops
+from sparsemod.kinds.dsp_depthwise import DspDepthwise
+from sparsemod.kinds.dsp_linear import DspLinear
+from sparsemod.quantization.arithmetic import requantize
 from sparsemod.quantization.layers import Conv, Linear, Weighted
 from sparsemod.templates import render
 
@@ -31,35 +34,54 @@ _LONGEST_SHIFT = 31
 _LONGEST_LEFT = 8
 _WORD = 2**31
 _JOINT = 2**23
+_FIXED = 30  # bits of the factor of a filter without weights
+_FIXED_SHIFT = 12  # beyond it, such a filter's sum would exceed 24 bits without a shift to the left
 
 
 @dataclass(frozen=True)
 class Requantized:
-    """How sums become outputs: the common `shift`, the `offset`, and each channel's `multiplier` and shift to the `left`."""
+    """How sums, whose first values are `bias`, become outputs: the common `shift`, the `offset`, and each channel's `multiplier` and
+    shift to the `left`."""
 
     shift: int
     offset: int
+    bias: Int64
     multiplier: Int64
     left: Int64
 
     @classmethod
-    def of(cls, layer: Weighted, bias: Int64, zero: int) -> "Requantized | None":
-        """Return the numbers of a layer with an output zero point; None where the sums or the shifts are too large.
+    def of(cls, layer: Weighted, bias: Int64, zero: int) -> "Requantized | Plain":
+        """Return the numbers of a layer with an output zero point, or why the sums or the shifts are too large.
 
-        `bias`: the sums' first values."""
-        multiplier, largest = layer.multiplier.astype(np.int64), _largest(layer, bias)
+        `bias`: the sums' first values. A filter without weights has the same output everywhere: it gets a factor that suits the shift
+        of the others."""
+        multiplier = layer.multiplier.astype(np.int64)
+        empty = ~layer.weight.reshape(len(layer.weight), -1).any(axis=1)
+        fixed = empty | (multiplier == 0)
         shifts = -1 - layer.shift.astype(np.int64)
-        used = multiplier != 0
-        shift = max(1, int(shifts[used].max())) if used.any() else 1
-        left = np.where(used, shift - shifts, 0)
+        shift = max(1, int(shifts[~fixed].max())) if not fixed.all() else 1
+        left = np.where(fixed, 0, shift - shifts)
         offset = (1 << (shift - 1)) + (zero << shift)
-        if shift > _LONGEST_SHIFT or int(left.max()) > _LONGEST_LEFT or int(layer.weight.min()) < -127:
-            return None
+        if int(left.max()) > _LONGEST_LEFT:
+            return Plain(
+                f"the shifts of its filters differ by {int(left.max())} bits, more than {_LONGEST_LEFT}"
+            )
+        if shift > _LONGEST_SHIFT:
+            return Plain(f"a shift of {shift} bits")
+        if int(layer.weight.min()) < -127:
+            return Plain("a weight of -128")
+        outputs = np.clip(requantize(bias, multiplier, layer.shift.astype(np.int64)), -255, 255)
+        left = np.where(empty, min(max(0, shift - _FIXED_SHIFT), _LONGEST_LEFT), left)
+        bias = np.where(empty, outputs << (shift + 32 - _FIXED - left), bias)
+        multiplier = np.where(empty, 1 << _FIXED, multiplier)
+        largest = _largest(layer, bias)
+        if int(largest.max()) >= _JOINT:
+            return Plain(f"a sum may reach {int(largest.max()):,}, beyond 24 bits")
         moved = largest << left
         high = (moved * multiplier >> 32) + abs(offset) + 1
-        if int(largest.max()) >= _JOINT or int(moved.max()) >= _WORD or int(high.max()) >= _WORD:
-            return None
-        return cls(shift, offset, multiplier, left)
+        if int(moved.max()) >= _WORD or int(high.max()) >= _WORD:
+            return Plain("a scaled sum may exceed 32 bits")
+        return cls(shift, offset, bias, multiplier, left)
 
 
 def _largest(layer: Weighted, bias: Int64) -> Int64:
@@ -73,7 +95,6 @@ def _largest(layer: Weighted, bias: Int64) -> Int64:
 def _stream(
     weights: Int64,
     taps: Sequence[tuple[int, int | None]],
-    bias: Int64,
     how: Requantized,
     sizes: Sequence[int],
 ) -> NDArray[np.uint32]:
@@ -84,7 +105,7 @@ def _stream(
     )  # the last column stands for the taps that do not exist
     rows[:outputs, :-1] = weights
     first, multiplier, left = (np.zeros(total, np.int64) for _ in range(3))
-    first[:outputs], multiplier[:outputs], left[:outputs] = bias, how.multiplier, how.left
+    first[:outputs], multiplier[:outputs], left[:outputs] = how.bias, how.multiplier, how.left
     places = np.array([(a, -1 if b is None else b) for a, b in taps], np.int64)
     halves = rows[0::2][:, places] + 256 * rows[1::2][:, places]  # (pairs of filters, words, 2)
     words = (halves[..., 0] & 0xFFFF) | (halves[..., 1] & 0xFFFF) << 16
@@ -111,13 +132,13 @@ def _clamp(layer: Weighted) -> str:
     return "" if (layer.low, layer.high) == (-128, 127) else f"{layer.low}, {layer.high}"
 
 
-def _runs(context: Context, layer: Weighted) -> Requantized | None:
-    dense = context.encodings.get(layer.name, "dense") == "dense"
-    return (
-        Requantized.of(layer, _bias(context, layer), context.zero(layer.output))
-        if has_dsp(context.core) and dense
-        else None
-    )
+def _runs(context: Context, layer: Weighted) -> Requantized | Plain:
+    encoding = context.encodings.get(layer.name, "dense")
+    if encoding == "plain":
+        return Plain("chosen for its smaller flash")
+    if encoding != "dense":
+        return Plain(f"its weights are stored as {encoding}")
+    return Requantized.of(layer, _bias(context, layer), context.zero(layer.output))
 
 
 def _filled(template: str, **values: Any) -> str:
@@ -125,13 +146,17 @@ def _filled(template: str, **values: Any) -> str:
 
 
 @SPECIAL.register("conv")
-def _conv(context: Context, layer: Conv) -> Special | None:
+def _conv(context: Context, layer: Conv) -> Special | Plain | None:
+    if not has_dsp(context.core):
+        return None
     channels, *size = context.image(layer.inputs[0])
     outputs = len(layer.weight)
     loops = dsp_loops(layer.window, channels, outputs, (size[0], size[1]))
+    if loops is None:
+        return Plain(without_loops(layer.window, channels, outputs))
     how = _runs(context, layer)
-    if loops is None or how is None:
-        return None
+    if isinstance(how, Plain):
+        return how
     if isinstance(loops, DspDepthwise):
         return _depthwise(context, layer, loops, how)
     (kernel_rows, kernel_columns), window = layer.window.kernel, layer.window
@@ -169,7 +194,7 @@ def _conv(context: Context, layer: Conv) -> Special | None:
     array = Array(
         "uint32_t",
         f"{context.array_name}_stream",
-        _stream(weights, taps, _bias(context, layer), how, sizes),
+        _stream(weights, taps, how, sizes),
     )
     return Special(
         _CONDITION,
@@ -195,7 +220,7 @@ def _depthwise(context: Context, layer: Conv, loops: DspDepthwise, how: Requanti
     weights = layer.weight[:, 0].astype(np.int64) << how.left[:, None, None]  # (channels, 3, 3), 16 bits
     low, high = weights & 0xFFFF, (weights & 0xFFFF) << 16
     pairs = np.stack([low[:, :, 0] | high[:, :, 1], low[:, :, 1] | high[:, :, 2]], 2).reshape(channels, 6)
-    bias = _bias(context, layer) << how.left
+    bias = how.bias << how.left
     words = np.concatenate([pairs, bias[:, None], how.multiplier[:, None]], 1)
     array = Array(
         "uint32_t", f"{context.array_name}_stream", (words.reshape(-1) & 0xFFFFFFFF).astype(np.uint32)
@@ -210,10 +235,12 @@ def _depthwise(context: Context, layer: Conv, loops: DspDepthwise, how: Requanti
 
 
 @SPECIAL.register("linear")
-def _linear(context: Context, layer: Linear) -> Special | None:
-    how = _runs(context, layer)
-    if how is None:
+def _linear(context: Context, layer: Linear) -> Special | Plain | None:
+    if not has_dsp(context.core):
         return None
+    how = _runs(context, layer)
+    if isinstance(how, Plain):
+        return how
     weight = context.in_memory(layer)
     outputs, taps = weight.shape
     loops = DspLinear(taps, outputs)
@@ -225,7 +252,7 @@ def _linear(context: Context, layer: Linear) -> Special | None:
         ),
     )  # fmt: skip
     sizes = [8] * loops.eights + [2] * loops.rest
-    stream = _stream(weight.astype(np.int64), taps_of(taps), _bias(context, layer), how, sizes)
+    stream = _stream(weight.astype(np.int64), taps_of(taps), how, sizes)
     array = Array("uint32_t", f"{context.array_name}_stream", stream)
     return Special(
         _CONDITION,

@@ -1,18 +1,34 @@
-"""The C files of the kernels that all networks share."""
+"""The C files of the kernels that all networks share, and the templates of those that are generated for one shape."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 
 from sparsemod.files import fingerprint
+from sparsemod.kinds.dsp import has_dsp
 
 _VERSIONED = "/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */"
+
+FAMILIES: Mapping[str, Callable[[str], bool]] = {"dsp": has_dsp}
+"""Families of generated kernels, and which cores run them: kernels/nn_FAMILY.h, and the templates whose names start with FAMILY_."""
+
+_HEADERS = {f"nn_{family}.h": family for family in FAMILIES}
+
+
+@cache
+def _kernel_files() -> tuple[tuple[str, str], ...]:
+    """Return (name, text) of each file; the symbols of the shared kernels end in a digest of the shared files."""
+    folder = files("sparsemod.export.c") / "kernels"
+    entries = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
+    texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
+    shared = {name: text for name, text in texts.items() if name not in _HEADERS}
+    return tuple({**texts, **versioned(shared, "nn.h")}.items())
 
 
 def versioned(
     texts: Mapping[str, str], header: str, others: Mapping[str, str] | None = None
-) -> tuple[str, dict[str, str]]:
-    """Return a digest of kernel files and of `others`, which they use; and these files by name, whose symbols end in the digest."""
+) -> dict[str, str]:
+    """Return kernel files by name whose symbols end in a digest of these files and of `others`, which they use."""
     version = fingerprint(repr({**(others or {}), **texts}))[:8]
     symbols = [name.removesuffix(".c") for name in texts if name.endswith(".c")]
     names = "".join(f"#define {symbol} {symbol}_{version}\n" for symbol in symbols)
@@ -20,16 +36,7 @@ def versioned(
         raise RuntimeError(
             f"kernels/{header} lacks the line {_VERSIONED!r}, after which the kernels get their version"
         )
-    return version, {**texts, header: texts[header].replace(_VERSIONED, f"{_VERSIONED}\n{names}")}
-
-
-@cache
-def _kernel_files() -> tuple[str, dict[str, str]]:
-    """Return the version of the kernels, and the text of each file."""
-    folder = files("sparsemod.export.c") / "kernels"
-    entries = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
-    texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
-    return versioned(texts, "nn.h")
+    return {**texts, header: texts[header].replace(_VERSIONED, f"{_VERSIONED}\n{names}")}
 
 
 def kernel_sources() -> dict[str, str]:
@@ -38,16 +45,28 @@ def kernel_sources() -> dict[str, str]:
     Each .c file defines the function with its name. nn.h adds a digest of all kernels' sources to the functions' names as a suffix.
     So one firmware can contain exports of different releases: each calls its own kernels.
     """
-    return dict(_kernel_files()[1])
+    return dict(_kernel_files())
 
 
-def generated_sources() -> dict[str, str]:
-    """Return the templates of the kernels that are generated for one shape, by name."""
+def has_family(core: str) -> bool:
+    """Whether some layers have kernels of their own on `core`."""
+    return any(runs(core) for runs in FAMILIES.values())
+
+
+def sources_on(core: str) -> dict[str, str]:
+    """Return the files from which the kernels that run on `core` are made: the shared ones, and those of its families with templates."""
+    found = {
+        name: text
+        for name, text in kernel_sources().items()
+        if name not in _HEADERS or FAMILIES[_HEADERS[name]](core)
+    }
+    prefixes = tuple(f"{family}_" for family, runs in FAMILIES.items() if runs(core))
     folder = files("sparsemod.export.c") / "templates"
-    entries = (entry for entry in folder.iterdir() if entry.name.startswith("dsp_"))
-    return {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
+    entries = (entry for entry in folder.iterdir() if entry.name.startswith(prefixes))
+    return found | {e.name: e.read_text(encoding="utf-8") for e in entries}
 
 
+@cache
 def kernels_version() -> str:
-    """Return the digest in the symbols of the kernels."""
-    return _kernel_files()[0]
+    """Return a digest of all kernel files."""
+    return fingerprint(repr(_kernel_files()))[:8]

@@ -12,7 +12,7 @@ from sparsemod.arena import Layout
 from sparsemod.errors import InvalidInput
 from sparsemod.export.c import text
 from sparsemod.export.c.encoding import Encoded, encode
-from sparsemod.export.c.special import SPECIAL, Special
+from sparsemod.export.c.special import SPECIAL, Plain, Special
 from sparsemod.files import fingerprint
 from sparsemod.kinds import Stage
 from sparsemod.kinds.windows import Window
@@ -53,7 +53,8 @@ class Array:
 class CLayer:
     """A layer of the project:
     `index` in execution order (the argument of `nn_profile`), the layer's `name` in the network, the `kernels` that it calls, its
-    `encoding` ("" without weights), the bytes of its weights, biases and scales, and whether it has a kernel of its own (`special`)."""
+    `encoding` ("" without weights), the bytes of its weights, biases and scales, whether it has a kernel of its own (`special`), and
+    else why it runs the plain one (`plain`; "" where the core has no such kernels)."""
 
     index: int
     name: str
@@ -63,6 +64,7 @@ class CLayer:
     encoding: str
     data_bytes: int
     special: bool = False
+    plain: str = ""
 
 
 @dataclass
@@ -72,7 +74,7 @@ class Emitted:
     {scratch}; and the kernels' names.
 
     `own_kernels`: C files, by name, of kernels from other packages, which include "kernels/nn.h"; `constants` declares them.
-    `special`: the code on cores for which the layer has a kernel of its own.
+    `special`: the code on cores for which the layer has a kernel of its own; `plain`: why it has none.
     """
 
     calls: list[str]
@@ -83,11 +85,12 @@ class Emitted:
     encoding: str = ""
     own_kernels: Mapping[str, str] = field(default_factory=dict)
     special: Special | None = None
+    plain: str = ""
 
     @property
     def data_bytes(self) -> int:
-        """Bytes of the arrays in flash: weights, biases, scales, tables and lists."""
-        return sum(array.bytes for array in self.arrays)
+        """Bytes of the arrays in flash: weights, biases, scales, tables and lists; with a kernel of its own those that it reads."""
+        return sum(array.bytes for array in (self.special.arrays if self.special else self.arrays))
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,9 @@ def emit(context: Context, layer: Layer) -> Emitted:
     """Return the C code of one layer. Raises InvalidInput when a size does not fit in the kernels' 16-bit fields."""
     code = EMITTERS.rule(layer.kind, layer.name)(context, layer)
     if context.core and SPECIAL.has(layer.kind):
-        code.special = SPECIAL.rule(layer.kind, layer.name)(context, layer)
+        found = SPECIAL.rule(layer.kind, layer.name)(context, layer)
+        code.special = found if isinstance(found, Special) else None
+        code.plain = found.reason if isinstance(found, Plain) else ""
     return code
 
 

@@ -34,13 +34,15 @@ _REQUANTIZING = (
 class CProject:
     """A C project. `arena`: its memory; `layers`: the layers that run (views such as flatten do not).
 
-    `parts`: the input of the file generators. `device`: the device that the README mentions, when known."""
+    `parts`: the input of the file generators. `device`: the device that the README mentions, when known. `core`: the core for which
+    layers have kernels of their own, "" for none."""
 
     name: str
     arena: ArenaPlan
     layers: tuple[CLayer, ...]
     parts: sources.Parts = field(repr=False)
     device: str | None = None
+    core: str = ""
 
     @cached_property
     def files(self) -> Mapping[str, str]:
@@ -160,13 +162,14 @@ def generate(
             code.encoding,
             code.data_bytes,
             code.special is not None,
+            code.plain,
         )
         for index, (node, identifier, code) in enumerate(zip(nodes, names, emitted, strict=True))
     )
     identifiers = {node.name: identifier for node, identifier in zip(nodes, names, strict=True)}
     steps, refused = _streaming(network, name, identifiers, stored, emitted)
     parts = sources.Parts(name, network, arena, nodes, tuple(names), tuple(emitted), steps, refused)
-    return CProject(name, arena, layers, parts, device)
+    return CProject(name, arena, layers, parts, device, core)
 
 
 def _streaming(
@@ -192,7 +195,7 @@ def _kernels_of(emitted: Sequence[Emitted]) -> dict[str, str]:
     files = {f"{kernel}.c" for code in emitted for kernel in code.kernels}
     if files & set(_REQUANTIZING):
         files.add("nn_requantized_any.c")
-    files |= {"nn.h"} | ({"nn_dsp.h"} if any(code.special for code in emitted) else set())
+    files |= {"nn.h"} | {code.special.header for code in emitted if code.special}
     return {file: content for file, content in kernel_sources().items() if file in files}
 
 

@@ -292,7 +292,9 @@ def weights(parts: Parts, apart: bool = False) -> str:
     for layer in parts.streaming.layers if parts.streaming else ():
         titled.append((f"{text.comment(layer.name)!r}, one step: {layer.code.title}", layer.code))
     always = parts.streaming is not None
-    return filled("weights.h", name=parts.name, layers=constants_of(titled, apart, always))
+    headers = {emitted.special.header.removesuffix(".h") for _, emitted in titled if emitted.special}
+    header = max(headers, default="nn")
+    return filled("weights.h", name=parts.name, layers=constants_of(titled, apart, always), kernels=header)
 
 
 def constants_of(

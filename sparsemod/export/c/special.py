@@ -20,19 +20,28 @@ _NAME = "@name@"
 class Special:
     """The code of a layer with a kernel of its own: `calls`, `arrays` and `kernels` (file -> text) as in `Emitted`.
 
-    `condition`: the macro that is true where the kernel runs. `constants`: the declarations of the functions."""
+    `condition`: the macro that is true where the kernel runs. `constants`: the declarations of the functions.
+    `header`: the file in kernels/ that defines the macro and what the kernels share."""
 
     condition: str
     calls: tuple[str, ...]
     arrays: tuple[Any, ...]
     constants: str
     kernels: Mapping[str, str] = field(default_factory=dict)
+    header: str = "nn_dsp.h"
 
 
-Rule = Callable[[Any, Any], Special | None]
+@dataclass(frozen=True)
+class Plain:
+    """The layer runs the plain kernel on a core that has kernels of single shapes, for this `reason`."""
+
+    reason: str
+
+
+Rule = Callable[[Any, Any], Special | Plain | None]
 
 SPECIAL: Stage[Rule] = Stage("the kernels of single shapes", builtin=("sparsemod.export.c.dsp",))
-"""Rules by kind: (context, layer) -> the layer's own kernel, or None where it runs the plain one."""
+"""Rules by kind: (context, layer) -> the layer's own kernel, or why it runs the plain one; None for other cores."""
 
 
 def named(prefix: str, text: Callable[[str], str]) -> tuple[str, str]:

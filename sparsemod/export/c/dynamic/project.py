@@ -12,9 +12,9 @@ from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.export.c.dynamic import sources
 from sparsemod.export.c.dynamic.layers import DYNAMIC_EMITTERS, DynamicContext, emit
 from sparsemod.export.c.dynamic.memory import plan
+from sparsemod.export.c.kernel_files import kernel_sources as integer_kernels
 from sparsemod.export.c.kernel_files import versioned
 from sparsemod.export.c.layers import CLayer, Emitted
-from sparsemod.export.c.project import kernel_sources as integer_kernels
 from sparsemod.export.c.project import write_files
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.quantization.dynamic_network import DynamicNetwork
@@ -140,4 +140,4 @@ def kernel_sources() -> Mapping[str, str]:
     folder = package_files("sparsemod.export.c.dynamic") / "kernels"
     entries = sorted((e for e in folder.iterdir() if e.name.endswith((".c", ".h"))), key=lambda e: e.name)
     texts = {e.name: e.read_text(encoding="utf-8") for e in entries}
-    return {**shared, **versioned(texts, _HEADER, shared)[1]}
+    return {**shared, **versioned(texts, _HEADER, shared)}

@@ -34,18 +34,6 @@
 #define NN_SIMD 0
 #endif
 
-/*
- * Cores for which layers may have kernels of their own: see nn_dsp.h. Without optimization a compiler has too few registers left
- * for them, and so has one for Armv8.1-M, whose loops count in a register. With -DNN_DSP_EMULATED, any little-endian machine runs these kernels with their instructions spelled in C, for tests.
- */
-#if defined(NN_DSP_EMULATED)
-#define NN_DSP 1
-#elif NN_SIMD && defined(__GNUC__) && defined(__OPTIMIZE__) && defined(__thumb2__) && !defined(__ARM_FEATURE_MVE) && !defined(__ARM_ARCH_8_1M_MAIN__)
-#define NN_DSP 1
-#else
-#define NN_DSP 0
-#endif
-
 /* Called after each layer of a network when compiled with -DNN_PROFILE; yours to define: read a timer. */
 #if defined(NN_PROFILE) && !defined(NN_LAYER_DONE)
 void nn_profile(int layer);

@@ -13,12 +13,22 @@
 
 #include "nn.h"
 
+/* With -DNN_DSP_EMULATED, any little-endian machine runs these kernels with their instructions spelled in C, for tests. */
+#if defined(NN_DSP_EMULATED)
+#define NN_DSP 1
+#elif NN_SIMD && defined(__GNUC__) && defined(__thumb2__)
+#define NN_DSP 1
+#else
+#define NN_DSP 0
+#endif
+
 #if NN_DSP
 
-/* Taps 0 and 2 of four bytes as a word of two halfwords, and taps 1 and 3. */
-static inline int32_t nn_taps_even(uint32_t word);
-static inline int32_t nn_taps_odd(uint32_t word);
-
+/*
+ * One instruction each, with at most four operands: a compiler finds registers for them in every function and at every level of
+ * optimization, and stores other values in memory where it must. The instructions of long sums are volatile, which keeps the order of
+ * the source: there 13 values at a time are in use, and a load that moved ahead would need one more.
+ */
 #if defined(NN_DSP_EMULATED)
 
 static inline int32_t nn_pair(int32_t low, int32_t high)
@@ -31,6 +41,7 @@ static inline int32_t nn_byte(uint32_t word, int32_t number)
     return (int8_t)(uint8_t)(word >> (8 * number));
 }
 
+/* Taps 0 and 2 of four bytes as a word of two halfwords, and taps 1 and 3. */
 static inline int32_t nn_taps_even(uint32_t word)
 {
     return nn_pair(nn_byte(word, 0), nn_byte(word, 2));
@@ -52,6 +63,8 @@ static inline int32_t nn_add_pairs(int32_t a, int32_t b, int32_t sum)
     return (int32_t)(uint32_t)((uint64_t)products + (uint32_t)sum);
 }
 
+#define nn_sum_pairs nn_add_pairs
+
 static inline int32_t nn_add_low_high(int32_t a, int32_t b, int32_t sum)
 {
     return (int32_t)((uint32_t)sum + (uint32_t)(nn_half(a, 0) * nn_half(b, 1)));
@@ -64,91 +77,60 @@ static inline int32_t nn_scaled(int32_t sum, int32_t multiplier, int32_t offset)
 }
 
 #define NN_BYTE(value, shift) nn_clamped((value) >> (shift), INT8_MIN, INT8_MAX)
-
-/* Two filters (sums s and a) on a word of taps `x0` of one window and `x1` of another one, or of one window alone. */
-#define NN_PAIR_2(s0, a0, s1, a1, x0, x1)                                                                             \
-    do {                                                                                                              \
-        const int32_t raw_ = (int32_t)*w++, low_ = nn_taps_even((uint32_t)raw_);                                      \
-        s0 = nn_add_pairs(raw_, x0, s0);                                                                              \
-        s1 = nn_add_pairs(raw_, x1, s1);                                                                              \
-        a0 = nn_add_pairs(low_, x0, a0);                                                                              \
-        a1 = nn_add_pairs(low_, x1, a1);                                                                              \
-    } while (0)
-#define NN_PAIR_1(s, a, x0)                                                                                           \
-    do {                                                                                                              \
-        const int32_t raw_ = (int32_t)*w++;                                                                           \
-        s = nn_add_pairs(raw_, x0, s);                                                                                \
-        a = nn_add_pairs(nn_taps_even((uint32_t)raw_), x0, a);                                                        \
-    } while (0)
-
-#define NN_WINDOWS_2X4(count)                                                                                         \
-    for (int32_t step_ = 0; step_ < (count); ++step_, x += 2) {                                                       \
-        NN_PAIR_2(s0, a0, s1, a1, x[0], x[1]);                                                                        \
-        NN_PAIR_2(t0, c0, t1, c1, x[0], x[1]);                                                                        \
-    }
-#define NN_WINDOWS_2X2(count)                                                                                         \
-    for (int32_t step_ = 0; step_ < (count); ++step_, x += 2) {                                                       \
-        NN_PAIR_2(s0, a0, s1, a1, x[0], x[1]);                                                                        \
-    }
-#define NN_LOOP_2X4(count, loops) NN_WINDOWS_2X4((count) * (loops))
-#define NN_LOOP_2X2(count, loops) NN_WINDOWS_2X2((count) * (loops))
-
-#define NN_TAPS_1X8(x0)                                                                                               \
-    NN_PAIR_1(s0, a0, x0);                                                                                            \
-    NN_PAIR_1(s1, a1, x0);                                                                                            \
-    NN_PAIR_1(t0, c0, x0);                                                                                            \
-    NN_PAIR_1(t1, c1, x0)
-#define NN_TAPS_1X2(x0) NN_PAIR_1(s0, a0, x0)
-#define NN_LOOP_1X8(count, loops)                                                                                          \
-    for (int32_t step_ = 0; step_ < (count) * (loops); ++step_, x += 4) {                                                       \
-        NN_TAPS_1X8(nn_taps_even(nn_word(x)));                                                                        \
-        NN_TAPS_1X8(nn_taps_odd(nn_word(x)));                                                                         \
-    }
-#define NN_LOOP_1X2(count, loops)                                                                                          \
-    for (int32_t step_ = 0; step_ < (count) * (loops); ++step_, x += 4) {                                                       \
-        NN_TAPS_1X2(nn_taps_even(nn_word(x)));                                                                        \
-        NN_TAPS_1X2(nn_taps_odd(nn_word(x)));                                                                         \
-    }
+#define NN_NEXT(to, from) ((to) = (int32_t)*(from)++)
+#define NN_NEXT_BYTES(to, from) ((to) = (int32_t)nn_word(from), (from) += 4)
+#define NN_NEXT_TWO(first, second, from) ((first) = (int32_t)(from)[0], (second) = (int32_t)(from)[1], (from) += 2)
+#define NN_IN_MEMORY(value) ((void)0)
 
 #else
 
-static inline int32_t nn_taps_even(uint32_t word)
+#define NN_INSTRUCTION static inline __attribute__((always_inline)) int32_t
+
+NN_INSTRUCTION nn_taps_even(uint32_t word)
 {
     int32_t even;
-    __asm__("sxtb16 %0, %1" : "=r"(even) : "r"(word));
+    __asm__ volatile("sxtb16 %0, %1" : "=r"(even) : "r"(word));
     return even;
 }
 
-static inline int32_t nn_taps_odd(uint32_t word)
+NN_INSTRUCTION nn_taps_odd(uint32_t word)
 {
     int32_t odd;
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(word));
+    __asm__ volatile("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(word));
     return odd;
 }
 
-static inline int32_t nn_pair(int32_t low, int32_t high)
+NN_INSTRUCTION nn_pair(int32_t low, int32_t high)
 {
     int32_t pair;
     __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(pair) : "r"(low), "r"(high));
     return pair;
 }
 
-/* sum + the products of both halves, and sum + the low half of `a` times the high half of `b` */
-static inline int32_t nn_add_pairs(int32_t a, int32_t b, int32_t sum)
+/* sum + the products of both halves: in the order of the source, and wherever the compiler places it for short sums */
+NN_INSTRUCTION nn_add_pairs(int32_t a, int32_t b, int32_t sum)
+{
+    __asm__ volatile("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
+    return sum;
+}
+
+NN_INSTRUCTION nn_sum_pairs(int32_t a, int32_t b, int32_t sum)
 {
     int32_t total;
     __asm__("smlad %0, %1, %2, %3" : "=r"(total) : "r"(a), "r"(b), "r"(sum));
     return total;
 }
 
-static inline int32_t nn_add_low_high(int32_t a, int32_t b, int32_t sum)
+/* sum + the low half of `a` times the high half of `b` */
+NN_INSTRUCTION nn_add_low_high(int32_t a, int32_t b, int32_t sum)
 {
     int32_t total;
     __asm__("smlabt %0, %1, %2, %3" : "=r"(total) : "r"(a), "r"(b), "r"(sum));
     return total;
 }
 
-static inline int32_t nn_scaled(int32_t sum, int32_t multiplier, int32_t offset)
+/* offset + the high word of sum * multiplier */
+NN_INSTRUCTION nn_scaled(int32_t sum, int32_t multiplier, int32_t offset)
 {
     int32_t scaled;
     __asm__("smmla %0, %1, %2, %3" : "=r"(scaled) : "r"(sum), "r"(multiplier), "r"(offset));
@@ -161,86 +143,80 @@ static inline int32_t nn_scaled(int32_t sum, int32_t multiplier, int32_t offset)
         __asm__("ssat %0, #8, %1, asr %2" : "=r"(byte_) : "r"(value), "I"(shift));                                    \
         (int8_t)byte_;                                                                                                \
     }))
-
-#define NN_TIMES_1(text) text
-#define NN_TIMES_2(text) text text
-#define NN_TIMES_3(text) text text text
-#define NN_TIMES_4(text) NN_TIMES_2(text) NN_TIMES_2(text)
-#define NN_TIMES_5(text) NN_TIMES_4(text) text
-#define NN_TIMES_6(text) NN_TIMES_3(text) NN_TIMES_3(text)
-#define NN_TIMES_7(text) NN_TIMES_6(text) text
-#define NN_TIMES_8(text) NN_TIMES_4(text) NN_TIMES_4(text)
-#define NN_TIMES_9(text) NN_TIMES_8(text) text
-#define NN_TIMES_10(text) NN_TIMES_8(text) NN_TIMES_2(text)
-
-/* Two taps of two windows with two filters: 8 multiply-adds in 6 instructions and the load of the taps. */
-#define NN_PAIR_2(s, a)                                                                                               \
-    "ldr %[v], [%[w]], #4\n smlad %[" s "0], %[v], %[x0], %[" s "0]\n smlad %[" s "1], %[v], %[x1], %[" s "1]\n"      \
-    "sxtb16 %[v], %[v]\n smlad %[" a "0], %[v], %[x0], %[" a "0]\n smlad %[" a "1], %[v], %[x1], %[" a "1]\n"
-#define NN_STEP_2X2 "ldrd %[x0], %[x1], [%[x]], #8\n" NN_PAIR_2("s", "a")
-#define NN_STEP_2X4 NN_STEP_2X2 NN_PAIR_2("t", "c")
-
-/* The end of a loop lies in memory, so that 13 registers suffice. */
-#define NN_ASSEMBLER(text, sums, inputs)                                                                              \
-    do {                                                                                                              \
-        int32_t x0_, x1_, v_;                                                                                         \
-        __asm__ volatile(text                                                                                         \
-                         : sums, [x] "+r"(x), [w] "+r"(w), [x0] "=&r"(x0_), [x1] "=&r"(x1_), [v] "=&r"(v_)            \
-                         : inputs                                                                                     \
-                         : "memory", "cc");                                                                           \
-    } while (0)
-#define NN_SUMS_2 [s0] "+r"(s0), [a0] "+r"(a0), [s1] "+r"(s1), [a1] "+r"(a1)
-#define NN_SUMS_4 NN_SUMS_2, [t0] "+r"(t0), [c0] "+r"(c0), [t1] "+r"(t1), [c1] "+r"(c1)
-#define NN_LIST(...) __VA_ARGS__
-#define NN_LOOP(text) "1:\n" text "ldr %[v], %[end]\n cmp %[x], %[v]\n bne 1b\n"
-
-#define NN_WINDOWS_2X4(count) NN_ASSEMBLER(NN_TIMES_##count(NN_STEP_2X4), NN_LIST(NN_SUMS_4), )
-#define NN_WINDOWS_2X2(count) NN_ASSEMBLER(NN_TIMES_##count(NN_STEP_2X2), NN_LIST(NN_SUMS_2), )
-#define NN_LOOP_2X4(count, loops)                                                                                     \
-    do {                                                                                                              \
-        const int32_t *const end_ = x + 2 * (count) * (loops);                                                        \
-        NN_ASSEMBLER(NN_LOOP(NN_TIMES_##count(NN_STEP_2X4)), NN_LIST(NN_SUMS_4), [end] "m"(end_));                               \
-    } while (0)
-#define NN_LOOP_2X2(count, loops)                                                                                     \
-    do {                                                                                                              \
-        const int32_t *const end_ = x + 2 * (count) * (loops);                                                        \
-        NN_ASSEMBLER(NN_LOOP(NN_TIMES_##count(NN_STEP_2X2)), NN_LIST(NN_SUMS_2), [end] "m"(end_));                               \
-    } while (0)
-
-/* Two taps of one window with two filters, and with four filters. */
-#define NN_PAIR_1(s, a)                                                                                               \
-    "ldr %[v], [%[w]], #4\n smlad %[" s "], %[v], %[x0], %[" s "]\n sxtb16 %[v], %[v]\n"                              \
-    "smlad %[" a "], %[v], %[x0], %[" a "]\n"
-#define NN_FOUR_1(s, a, t, c)                                                                                         \
-    "ldrd %[v], %[u], [%[w]], #8\n smlad %[" s "], %[v], %[x0], %[" s "]\n smlad %[" t "], %[u], %[x0], %[" t "]\n"   \
-    "sxtb16 %[v], %[v]\n sxtb16 %[u], %[u]\n"                                                                         \
-    "smlad %[" a "], %[v], %[x0], %[" a "]\n smlad %[" c "], %[u], %[x0], %[" c "]\n"
-/* Four taps; they are read twice, so that 13 registers suffice. */
-#define NN_TAPS_1(pairs)                                                                                              \
-    "ldr %[x0], [%[x]]\n sxtb16 %[x0], %[x0]\n" pairs "ldr %[x0], [%[x]], #4\n sxtb16 %[x0], %[x0], ror #8\n" pairs
-#define NN_PAIRS_1X2 NN_PAIR_1("s0", "a0")
-#define NN_PAIRS_1X8 NN_FOUR_1("s0", "a0", "s1", "a1") NN_FOUR_1("t0", "c0", "t1", "c1")
-#define NN_VECTOR(text, count, loops, sums)                                                                           \
-    do {                                                                                                              \
-        const int8_t *const end_ = x + 4 * (count) * (loops);                                                         \
-        int32_t x0_, v_, u_;                                                                                          \
-        __asm__ volatile(NN_LOOP(NN_TIMES_##count(text))                                                              \
-                         : sums, [x] "+r"(x), [w] "+r"(w), [x0] "=&r"(x0_), [v] "=&r"(v_), [u] "=&r"(u_)              \
-                         : [end] "m"(end_)                                                                            \
-                         : "memory", "cc");                                                                           \
-    } while (0)
-#define NN_LOOP_1X8(count, loops) NN_VECTOR(NN_TAPS_1(NN_PAIRS_1X8), count, loops, NN_LIST(NN_SUMS_4))
-#define NN_LOOP_1X2(count, loops)                                                                                     \
-    NN_VECTOR(NN_TAPS_1(NN_PAIRS_1X2), count, loops, NN_LIST([s0] "+r"(s0), [a0] "+r"(a0)))
-#define NN_PAIRS(pairs, taps, sums)                                                                                   \
-    do {                                                                                                              \
-        int32_t v_, u_;                                                                                               \
-        __asm__ volatile(pairs : sums, [w] "+r"(w), [v] "=&r"(v_), [u] "=&r"(u_) : [x0] "r"(taps) : "memory");                       \
-    } while (0)
-#define NN_TAPS_1X8(taps) NN_PAIRS(NN_PAIRS_1X8, taps, NN_LIST(NN_SUMS_4))
-#define NN_TAPS_1X2(taps) NN_PAIRS(NN_PAIRS_1X2, taps, NN_LIST([s0] "+r"(s0), [a0] "+r"(a0)))
+#define NN_NEXT(to, from) __asm__ volatile("ldr %0, [%1], #4" : "=r"(to), "+r"(from) : : "memory")
+#define NN_NEXT_BYTES NN_NEXT
+#define NN_NEXT_TWO(first, second, from)                                                                              \
+    __asm__ volatile("ldrd %0, %1, [%2], #8" : "=r"(first), "=r"(second), "+r"(from) : : "memory")
+/* Keeps a value out of the registers during the sums after it. */
+#define NN_IN_MEMORY(value) __asm__ volatile("" : "+m"(value))
 
 #endif
+
+#define NN_TIMES_1(...) __VA_ARGS__
+#define NN_TIMES_2(...) __VA_ARGS__ __VA_ARGS__
+#define NN_TIMES_3(...) __VA_ARGS__ __VA_ARGS__ __VA_ARGS__
+#define NN_TIMES_4(...) NN_TIMES_2(__VA_ARGS__) NN_TIMES_2(__VA_ARGS__)
+#define NN_TIMES_5(...) NN_TIMES_4(__VA_ARGS__) __VA_ARGS__
+#define NN_TIMES_6(...) NN_TIMES_3(__VA_ARGS__) NN_TIMES_3(__VA_ARGS__)
+#define NN_TIMES_7(...) NN_TIMES_6(__VA_ARGS__) __VA_ARGS__
+#define NN_TIMES_8(...) NN_TIMES_4(__VA_ARGS__) NN_TIMES_4(__VA_ARGS__)
+#define NN_TIMES_9(...) NN_TIMES_8(__VA_ARGS__) __VA_ARGS__
+#define NN_TIMES_10(...) NN_TIMES_8(__VA_ARGS__) NN_TIMES_2(__VA_ARGS__)
+
+/* Two taps of two windows (x0, x1) with two filters (joint sums s, sums a of the first): 8 multiply-adds in 6 instructions. */
+#define NN_PAIR_2(s, a)                                                                                               \
+    NN_NEXT(v_, w);                                                                                                   \
+    s##0 = nn_add_pairs(v_, x0_, s##0);                                                                               \
+    s##1 = nn_add_pairs(v_, x1_, s##1);                                                                               \
+    v_ = nn_taps_even((uint32_t)v_);                                                                                  \
+    a##0 = nn_add_pairs(v_, x0_, a##0);                                                                               \
+    a##1 = nn_add_pairs(v_, x1_, a##1);
+#define NN_STEP_2(...)                                                                                                \
+    {                                                                                                                 \
+        int32_t x0_, x1_, v_;                                                                                         \
+        NN_NEXT_TWO(x0_, x1_, x);                                                                                     \
+        __VA_ARGS__                                                                                                     \
+    }
+#define NN_STEP_2X4 NN_STEP_2(NN_PAIR_2(s, a) NN_PAIR_2(t, c))
+#define NN_STEP_2X2 NN_STEP_2(NN_PAIR_2(s, a))
+
+/* Two taps of one window (x0) with two filters, with eight filters, and with two filters for each turn of a loop. */
+#define NN_PAIRS_1X2                                                                                                  \
+    {                                                                                                                 \
+        int32_t v_;                                                                                                   \
+        NN_NEXT(v_, w);                                                                                               \
+        s0 = nn_add_pairs(v_, x0_, s0);                                                                               \
+        v_ = nn_taps_even((uint32_t)v_);                                                                              \
+        a0 = nn_add_pairs(v_, x0_, a0);                                                                               \
+    }
+#define NN_FOUR_1(s, a, t, c)                                                                                         \
+    {                                                                                                                 \
+        int32_t v_, u_;                                                                                               \
+        NN_NEXT_TWO(v_, u_, w);                                                                                       \
+        s = nn_add_pairs(v_, x0_, s);                                                                                 \
+        t = nn_add_pairs(u_, x0_, t);                                                                                 \
+        v_ = nn_taps_even((uint32_t)v_);                                                                              \
+        u_ = nn_taps_even((uint32_t)u_);                                                                              \
+        a = nn_add_pairs(v_, x0_, a);                                                                                 \
+        c = nn_add_pairs(u_, x0_, c);                                                                                 \
+    }
+#define NN_PAIRS_1X8 NN_FOUR_1(s0, a0, s1, a1) NN_FOUR_1(t0, c0, t1, c1)
+#define NN_TAPS_1(taps, ...)                                                                                          \
+    {                                                                                                                 \
+        const int32_t x0_ = (taps);                                                                                   \
+        __VA_ARGS__                                                                                                   \
+    }
+/* Four taps; they are read twice, which takes one register less. */
+#define NN_STEP_1(...)                                                                                                \
+    NN_TAPS_1(nn_taps_even(nn_word(x)), __VA_ARGS__)                                                                  \
+    {                                                                                                                 \
+        int32_t x0_;                                                                                                  \
+        NN_NEXT_BYTES(x0_, x);                                                                                        \
+        x0_ = nn_taps_odd((uint32_t)x0_);                                                                             \
+        __VA_ARGS__                                                                                                   \
+    }
+#define NN_STEP_1X8 NN_STEP_1(NN_PAIRS_1X8)
+#define NN_STEP_1X2 NN_STEP_1(NN_PAIRS_1X2)
 
 /* The second of two filters: its sum times 2^(8 - shift), from the joint sum and the first filter's. */
 static inline int32_t nn_second(int32_t joint, int32_t first, int32_t shift)

@@ -9,7 +9,7 @@ void {{ name }}(const int8_t *input, int8_t *output, int8_t *scratch, const uint
 {% if edges %}
 
 /* The columns of two windows, of which some tap lies outside of the input. */
-static void edge(const int8_t *input, int32_t top0, int32_t left0, int32_t top1, int32_t left1, int32_t *to)
+static void {{ name }}_edge(const int8_t *input, int32_t top0, int32_t left0, int32_t top1, int32_t left1, int32_t *to)
 {
 {% if channels % 4 == 0 %}
     static const int8_t outside[{{ channels }}] = { {{ ([zero] * channels) | join(", ") }} };
@@ -85,7 +85,7 @@ NN_KERNEL void {{ name }}(const int8_t *input, int8_t *output, int8_t *scratch, 
             const int32_t next_row = row + 1, next = 0;
 {% endif %}
 
-            edge(input, top, left, next_row * {{ stride_rows }} - {{ pad_top }}, next * {{ stride_columns }} - {{ pad_left }}, columns);
+            {{ name }}_edge(input, top, left, next_row * {{ stride_rows }} - {{ pad_top }}, next * {{ stride_columns }} - {{ pad_left }}, columns);
             row = next_row;
             column = next + 1;
         }
@@ -97,7 +97,7 @@ NN_KERNEL void {{ name }}(const int8_t *input, int8_t *output, int8_t *scratch, 
         output += {{ 2 * outputs }};
     }
 {% if windows % 2 %}
-    edge(input, row * {{ stride_rows }} - {{ pad_top }}, column * {{ stride_columns }} - {{ pad_left }},
+    {{ name }}_edge(input, row * {{ stride_rows }} - {{ pad_top }}, column * {{ stride_columns }} - {{ pad_left }},
          row * {{ stride_rows }} - {{ pad_top }}, column * {{ stride_columns }} - {{ pad_left }}, columns);
     {{ filters }}(output, output, columns, w, offset);
 {% endif %}

@@ -62,13 +62,13 @@ NN_KERNEL void {{ name }}(const int8_t *input, int8_t *output, int8_t *scratch, 
 {% set at = loop.index0 * row_words %}
                     {
                         const int32_t u = x[{{ at }}], v = x[{{ at + 1 }}]{{ ", z = x[" ~ (at + 2) ~ "]" if stride_columns == 2 }};
-                        s0 = nn_add_pairs(u, {{ k }}01, s0);
+                        s0 = nn_sum_pairs(u, {{ k }}01, s0);
                         s0 = nn_add_low_high(v, {{ k }}12, s0);
 {% if stride_columns == 1 %}
                         s1 = nn_add_low_high({{ k }}01, u, s1);
-                        s1 = nn_add_pairs(v, {{ k }}12, s1);
+                        s1 = nn_sum_pairs(v, {{ k }}12, s1);
 {% else %}
-                        s1 = nn_add_pairs(v, {{ k }}01, s1);
+                        s1 = nn_sum_pairs(v, {{ k }}01, s1);
                         s1 = nn_add_low_high(z, {{ k }}12, s1);
 {% endif %}
                     }
@@ -83,7 +83,7 @@ NN_KERNEL void {{ name }}(const int8_t *input, int8_t *output, int8_t *scratch, 
                     int32_t s0 = bias;
 {% for k in "abc" %}
 {% set at = loop.index0 * row_words %}
-                    s0 = nn_add_pairs(x[{{ at }}], {{ k }}01, s0);
+                    s0 = nn_sum_pairs(x[{{ at }}], {{ k }}01, s0);
                     s0 = nn_add_low_high(x[{{ at + 1 }}], {{ k }}12, s0);
 {% endfor %}
                     {{ byte("out[0]", "s0") -}}

@@ -4,11 +4,14 @@
 
 #if NN_DSP
 {% macro sums(count, turns, rest, width) %}
+        NN_IN_MEMORY(offset);
 {% if turns %}
-        NN_LOOP_2X{{ width }}({{ count }}, {{ turns }});
+        for (const int32_t *const end = x + {{ 2 * count * turns }}; x != end;) {
+            NN_TIMES_{{ count }}(NN_STEP_2X{{ width }})
+        }
 {% endif %}
 {% if rest %}
-        NN_WINDOWS_2X{{ width }}({{ rest }});
+        NN_TIMES_{{ rest }}(NN_STEP_2X{{ width }})
 {% endif %}
 {% endmacro %}
 {% macro byte(to, sum, factor) %}

@@ -4,14 +4,17 @@
 
 #if NN_DSP
 {% macro sums(width) %}
+        NN_IN_MEMORY(offset);
 {% if words %}
-        NN_LOOP_1X{{ width }}({{ count if width == 8 else 1 }}, {{ words // (count if width == 8 else 1) }});
+        for (const int8_t *const end = x + {{ 4 * words }}; x != end;) {
+            NN_TIMES_{{ count if width == 8 else 1 }}(NN_STEP_1X{{ width }})
+        }
 {% endif %}
 {% if tails > 1 %}
-        NN_TAPS_1X{{ width }}(nn_pair(x[0], x[1]));
+        NN_TAPS_1(nn_pair(x[0], x[1]), NN_PAIRS_1X{{ width }})
 {% endif %}
 {% if tails % 2 %}
-        NN_TAPS_1X{{ width }}((int32_t)x[{{ tails - 1 }}]);
+        NN_TAPS_1((int32_t)x[{{ tails - 1 }}], NN_PAIRS_1X{{ width }})
 {% endif %}
 {% endmacro %}
 {% macro byte(to, sum, factor) %}
