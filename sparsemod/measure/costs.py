@@ -84,7 +84,7 @@ def costs(
 
     sizes = {"deployed": size.deployed_bytes(layers), "sparse": sparse, "nonzeros": left}
     moments, width = memory.timeline(graph), storage.activation_bytes
-    layout = graph_layout(graph)
+    layout = graph_layout(graph, device.core)
     memory_plan = plan(dynamic_problem(layout, graph.tensors) if storage.quantizes_inputs else layout.problem)
     memories = {
         "arena": width * memory_plan.size,
