@@ -224,7 +224,8 @@ def test_a_stated_distance_is_the_one_that_the_layer_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "stride", "top"), itertools.product((2, 3, 7, 12, 13), (4, 40, 90), (1, 2), (0, 1))
+    ("rows", "columns", "stride", "top"),
+    list(itertools.product((2, 3, 7, 12, 13), (4, 40, 90), (1, 2), (0, 1))),
 )
 def test_depthwise_kernels_of_a_layers_own(rows: int, columns: int, stride: int, top: int) -> None:
     window = Window((3, 3), (stride, stride), (top, 1, 1, 1), groups=3)
