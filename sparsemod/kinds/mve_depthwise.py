@@ -60,6 +60,21 @@ class MveDepthwise:
         return self.groups * self.group_bytes + LANES + 3
 
     @property
+    def distance(self) -> int:
+        """Positions by which the output must begin before an input that it overwrites.
+
+        The kernel goes through 16 channels after another, and reads the rows of all groups in the scratch before it writes their outputs.
+        A last single row of outputs is computed together with the one before it."""
+        needed = row = 0
+        while row < self.made[0]:
+            groups = min((self.made[0] - row) // self.down, self.groups)
+            first = row if groups else row - 1
+            unread = max(0, first * self.stride - self.window.padding[0])
+            needed = max(needed, row * self.made[1] - unread * self.size[1])
+            row = first + max(1, groups) * self.down
+        return needed
+
+    @property
     def filled(self) -> int:
         """Columns of the input that the words hold."""
         return min(self.size[1], self.columns - self.window.padding[2])
