@@ -7,8 +7,7 @@ Tensors are stored channels last (see `sparsemod.layouts`). Therefore:
 - Every output goes to the caller's memory; a later layer may read it there. An output that is a view of an input or of another output
   is copied at the end.
 - Where a tensor has 16-bit elements, all sizes are whole words, so that every address is one.
-- The memory rule of a kind (`sparsemod.arena.memory`) gives the scratch of its kernel, and whether the kernel works in place. No
-  kernel overwrites the network's input, but the input's bytes are free after its last reader.
+- The memory rule of a kind (`sparsemod.arena.memory`) gives the scratch of its kernel, and whether its output may overwrite an input.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -139,9 +138,10 @@ def _step(
     reads, made = tuple(buffer_of[name] for name in node.inputs), buffer_of[node.output]
     writes = None if made in outside and made not in read else made
     needs = MEMORY.rule(node.kind, node.name)(node, tensors)
-    free = (
-        tuple(name for name in reads if name not in outside) if needs.in_place and made not in outside else ()
-    )
+    distance = needs.overlap_on(core)
+    free: dict[str, int] = {}
+    if distance is not None and made not in outside:
+        free = {name: _aligned(distance, tensors) for name in reads if name not in outside}
     return Step(str(index), reads, writes, free, _aligned(needs.scratch_on(core), tensors))
 
 

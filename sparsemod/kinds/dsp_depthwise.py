@@ -46,6 +46,17 @@ class DspDepthwise:
         return 4 * self.rows * self.row_words + ALIGNMENT
 
     @property
+    def distance(self) -> int:
+        """Positions by which the output must begin before an input that it overwrites.
+
+        The kernel goes through one channel after another, and reads the rows of a strip before it writes the strip's outputs."""
+        needed = 0
+        for first in range(self.outputs, self.made[0], self.outputs):
+            unread = first * self.window.stride[0] - self.window.padding[0] + self.kept
+            needed = max(needed, first * self.made[1] - max(0, unread) * self.size[1])
+        return needed
+
+    @property
     def gathered(self) -> int:
         """Columns of the input that a row holds."""
         left = self.window.padding[2]
