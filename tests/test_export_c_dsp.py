@@ -15,6 +15,7 @@ from torch import nn
 
 from sparsemod.arena import plan as plan_arena
 from sparsemod.emulator import Emulator, build
+from sparsemod.emulator.program import flat_inputs, program
 from sparsemod.export.c import generate, host_run, plan
 from sparsemod.export.c.host import FLAGS, host_run_all
 from sparsemod.export.c.networks import kernel_choices
@@ -25,6 +26,7 @@ from sparsemod.measure.encodings import EncodingGoal
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.predicted import chosen_encodings, predict
 from sparsemod.quantization import IntegerNetwork, quantize
+from sparsemod.quantization.packing import unpacked
 from sparsemod.targets import operator_model
 
 EMULATED = (*FLAGS, "-DNN_DSP_EMULATED")
@@ -99,6 +101,7 @@ FEWER_REGISTERS = ("-fno-omit-frame-pointer", "-fPIC", "-fstack-protector-all")
         "-mcpu=cortex-m4 -mfloat-abi=soft",
         "-mcpu=cortex-m7 -mfloat-abi=hard -mfpu=fpv5-d16",
         "-mcpu=cortex-m33 -mfloat-abi=soft",
+        "-mcpu=cortex-m55 -mfloat-abi=hard",
     ],
 )
 def test_compilers_find_registers_at_every_level(core: str, tmp_path: Path) -> None:
@@ -145,6 +148,15 @@ def test_inputs_at_odd_addresses_on_every_core(core: str) -> None:
     found = Emulator(core).measure(network, inputs)
     assert np.array_equal(found.named["output"], network.run_named(inputs)["output"])
     assert found.static_ram == (found.arena + 3) // 4 * 4
+
+
+@needs_emulator
+def test_newer_cores_run_the_kernels_of_a_project_for_m4() -> None:
+    network, inputs = mixed()
+    emulator, flat = Emulator("cortex-m55"), flat_inputs(network, inputs)
+    own, shared = (emulator.run(program(network, core), flat) for core in ("cortex-m4", ""))
+    assert np.array_equal(unpacked(network, own.outputs)["output"], network.run_named(inputs)["output"])
+    assert any("nn_dsp" in name for name in own.functions) and own.instructions < 0.8 * shared.instructions
 
 
 @needs_emulator
