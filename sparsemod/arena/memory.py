@@ -101,8 +101,10 @@ def convolved(node: Node, tensors: Tensors) -> Memory:
         own["dsp"] = Memory(loops.scratch, distance)
     vector = mve_loops(window, channels, outputs, (rows, columns))
     if vector is not None:
-        depthwise = isinstance(vector, MveDepthwise)
-        distance = vector.distance * channels if depthwise else walk.distance(together=2, direct=True)
+        if isinstance(vector, MveDepthwise):
+            distance = vector.distance * channels
+        else:
+            distance = walk.distance(together=2, direct=True)
         own["mve"] = Memory(vector.scratch, distance)
     kernel = window.conv_kernel(channels, outputs)
     if kernel == "depthwise":
