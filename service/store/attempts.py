@@ -13,12 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
+from pydantic import ValidationError
 
 from service.schemas.trials import AttemptState, ExperimentState, LogLine
 from service.schemas.workers import AttemptOutcome, Claim, ClaimRequest, Heartbeat
-from service.store.claim_records import ClaimRecords, Unreadable
 from service.store.claim_statements import (
     ADD_ATTEMPT,
+    CLAIMED,
     EARLIER,
     LOOK,
     RUNNING_TRIAL,
@@ -28,13 +29,11 @@ from service.store.claim_statements import (
 from service.store.engine import Clock, Events
 from service.store.files import lock_files
 from service.store.report_statements import LOCKED_TRIAL
+from service.store.reports import Reports
 from service.store.stopping import Stopping
-from service.store.tables import (
-    attempts,
-    experiments,
-    trials,
-    workers,
-)
+from service.store.stored_spec import StoredSpecInvalid
+from service.store.tables import attempts, experiments, trials, workers
+from service.store.trial_rows import candidate, parent_trial
 from sparsemod.errors import Conflict, NotFound
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 
@@ -44,11 +43,20 @@ SEEN_EVERY_SECONDS = 5.0
 """Seconds between two updates of an idle worker's `last_seen`."""
 
 
+class _Unreadable(Exception):
+    """A claim is impossible because the stored data of an experiment, or of one trial (by id), do not
+    validate."""
+
+    def __init__(self, experiment: int, trial: int | None, reason: str) -> None:
+        self.experiment, self.trial, self.reason = experiment, trial, reason
+        super().__init__(reason)
+
+
 class _OtherExperiment(Exception):
     """The next trial belongs to another experiment than the reported one."""
 
 
-class Attempts(Stopping, ClaimRecords):
+class Attempts(Stopping, Reports):
     """Methods of the store for workers."""
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
@@ -81,7 +89,7 @@ class Attempts(Stopping, ClaimRecords):
         while True:
             try:
                 return self._try_claim(worker, device, slots, request, login)
-            except Unreadable as error:
+            except _Unreadable as error:
                 # Each iteration bars one more experiment or trial, so the loop ends.
                 log.error(
                     "stored data invalid, not handed out", experiment=error.experiment, reason=error.reason
@@ -93,7 +101,7 @@ class Attempts(Stopping, ClaimRecords):
     def _try_claim(
         self, worker: str, device: str, slots: int, request: str | None, login: int | None
     ) -> Claim | None:
-        """Try to claim once. Raises Conflict, Unreadable."""
+        """Try to claim once. Raises Conflict, _Unreadable."""
         now = self.clock()
         with self._read() as connection:
             barred = self._still_barred(connection)
@@ -131,7 +139,7 @@ class Attempts(Stopping, ClaimRecords):
         barred: Mapping[str, list[int]],
         ended: Any = None,
     ) -> Claim | None:
-        """Take the oldest trial that the worker may have. The caller records the event. Raises Unreadable.
+        """Take the oldest trial that the worker may have. The caller records the event. Raises _Unreadable.
 
         `ended`: a trial that was just read, usually of the same experiment.
         """
@@ -184,7 +192,7 @@ class Attempts(Stopping, ClaimRecords):
                 raise _OtherExperiment  # a transaction locks one experiment
             return claim, [("trial", _running(claim, ask.worker))]
 
-        with contextlib.suppress(Unreadable, _OtherExperiment), self._write() as connection:
+        with contextlib.suppress(_Unreadable, _OtherExperiment), self._write() as connection:
             outcome, following, first = self._finish(
                 connection, attempt_id, token, result, log, now, partial(take, connection)
             )
@@ -241,6 +249,49 @@ class Attempts(Stopping, ClaimRecords):
         if not self._barred and not self._barred_trials:
             return {}
         return {"barred": [0, *self._barred], "barred_trials": [0, *self._barred_trials]}
+
+    def _repeated_claim(self, connection: sa.Connection, attempt_id: int) -> Claim | None:
+        """Return the claim of a running attempt, None when its stored data do not validate any more."""
+        try:
+            return self._read_claim(connection, attempt_id)
+        except _Unreadable:
+            return None
+
+    def _read_claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
+        """Read an attempt's claim. Raises _Unreadable."""
+        row = connection.execute(CLAIMED, {"which": attempt_id}).one()
+        return self._claim_of(connection, attempt_id, row, row.token, row.spec_text)
+
+    def _claim_of(
+        self, connection: sa.Connection, attempt_id: int, row: Any, token: str, spec_text: str
+    ) -> Claim:
+        """Return the claim of a row of `trials`. Raises _Unreadable."""
+        try:
+            return self._build_claim(connection, attempt_id, row, token, spec_text)
+        except StoredSpecInvalid as error:
+            raise _Unreadable(row.experiment_id, None, str(error)) from error
+        except ValidationError as error:
+            raise _Unreadable(row.experiment_id, row.id, str(error)) from error
+
+    def _build_claim(
+        self, connection: sa.Connection, attempt_id: int, row: Any, token: str, spec_text: str
+    ) -> Claim:
+        stored = self._stored_text(row.experiment_id, spec_text)
+        if stored.error is not None:
+            raise StoredSpecInvalid(row.experiment_id, str(stored.error))
+        return Claim(
+            attempt=attempt_id,
+            token=token,
+            lease_seconds=self.lease_seconds,
+            experiment=row.experiment_id,
+            trial=row._mapping["index"],
+            spec=stored.spec,
+            candidate=candidate(row._mapping),
+            epochs=row.epochs,
+            seed=row.seed,
+            parent=parent_trial(connection, row.experiment_id, row.parent),
+            checkpoint=row.checkpoint,
+        )
 
     def heartbeat(self, attempt_id: int, token: str) -> Heartbeat:
         """Renew the lease.
