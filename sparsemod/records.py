@@ -67,7 +67,8 @@ class DataInfo(Record):
     """The facts about a dataset that a network needs.
 
     `shape` is the shape of one sample; `layout` names its axes (see `sparsemod.layouts`). `sequences`: samples have
-    different numbers of valid steps, and zeros as padding after them. `classes`: the number of classes, labels or values.
+    different numbers of valid steps, and zeros as padding after them; `packed`: the user's collate_fn packs them, and a module
+    class of the user gets packed sequences. `classes`: the number of classes, labels or values.
     `outputs`: the shape of a network's outputs for one sample, by default (classes,); (classes, H, W) for a class at each
     position.
 
@@ -80,6 +81,7 @@ class DataInfo(Record):
     classes: int
     layout: str = ""
     sequences: bool = False
+    packed: bool = False
     outputs: tuple[int, ...] = ()
 
     @model_validator(mode="before")

@@ -30,6 +30,10 @@ SEQUENCES = {
     "sequences": 24, "windows": 69, "voting": 21, "windows_each": [1, 2.875, 5], "value": 0.1, "window_value": 0.2,
     "lengths": [3, 4.8, 5],
 }  # fmt: skip
+ANSWERS = {
+    "classes": ["yes", "no"], "errors": [0.25, 0.0], "counts": [8, 12], "confusion": [[6, 2], [0, 12]],
+    "macro_error": 0.125, "macro_f1": 0.8901,
+}  # fmt: skip
 BUDGETS = {"model_size": 1000.0, "error": 0.4}
 
 
@@ -64,7 +68,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     ).id
     fill(store, second, 2)
     voted = completed(0.1, 900.0)
-    error = voted.measurements[0].model_copy(update={"detail": {"sequences": SEQUENCES}})
+    error = voted.measurements[0].model_copy(update={"detail": {"sequences": SEQUENCES, **ANSWERS}})
     finish(store, voted.model_copy(update={"measurements": (error, *voted.measurements[1:])}))
     finish(store, fault(EVIL))
     with served(create_app(Settings(data_dir=folder), store=store)) as url:
@@ -144,6 +148,16 @@ def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> N
         "Error of sequences 10.00 %", "Error of single windows 20.00 %", "Valid steps of a window 3 to 5, mean 4.8",
     ):  # fmt: skip
         assert part in words, (part, words)
+
+
+def test_a_classification_shows_its_confusion_matrix_and_the_means_over_its_classes(watched: Watched) -> None:
+    page = watched.open("#/experiments/2/trials/0")
+    assert table(page, "Confusion matrix") == [["yes", "6", "2", "25.0 %"], ["no", "0", "12", "0.0 %"]]
+    card = (
+        page.locator("article, section").filter(has=page.get_by_role("group", name="Confusion matrix")).first
+    )
+    words = " ".join(card.inner_text().split())
+    assert "Macro error 12.50 %" in words and "Macro F1 89.01 %" in words, words
 
 
 def test_the_front_its_budgets_and_trials_over_them(watched: Watched) -> None:
