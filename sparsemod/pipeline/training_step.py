@@ -102,4 +102,5 @@ def _train(
         keep_epoch=special.keep_epoch if work.trainings == 0 else None,
     )
     work.curve = (*before, *map(numbered, outcome.curve))
+    work.angles += [(len(before) + epoch, degrees) for epoch, degrees in enumerate(outcome.angles, start=1)]
     return outcome
