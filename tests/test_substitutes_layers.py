@@ -8,10 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from sparsemod.errors import BuildError, InvalidInput, UnknownName
+from sparsemod.pipeline.training_memory import predicted
+from sparsemod.records import DataInfo
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.substitutes import SUBSTITUTES, ConvShape, Making, create, substitute
 from sparsemod.substitutes.layers import ComputedConv
 from sparsemod.substitutes.substitution import dense, kernel_of
 from sparsemod.training.memory_trace import trace_iteration
+from sparsemod.training.optimizers import OPTIMIZERS
 from sparsemod.training.rules import RULES
 
 NAMES = (
@@ -237,6 +241,8 @@ def test_computed_kernels_are_not_held_for_the_backward_pass(name):
         gradients.append([parameter.grad.clone() for parameter in net.parameters()])
         optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
         peaks.append(trace_iteration(net, rule, (x, y), functional.cross_entropy, optimizer).beyond)
+        settings = TrainingSpec(batch_size=2, optimizer=OPTIMIZERS.config("sgd", momentum=0.0))
+        assert predicted(net, DataInfo(name="x", shape=(3, 8, 8), classes=64), settings).beyond == peaks[-1]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     kernels = sum(part.kernel().numel() * 4 for part in computed)

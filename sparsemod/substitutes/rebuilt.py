@@ -1,7 +1,7 @@
 """Convolution with a kernel that the backward pass computes again: only the few weights stay in memory between the passes."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,8 +24,9 @@ def convolve(layer: "ComputedConv", x: Tensor) -> Tensor:
 class _Rebuilt(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: "ComputedConv", bias: Tensor | None, *weights: Tensor) -> Tensor:
-        ctx.layer, ctx.kind = layer, x.device.type
-        ctx.mixed = torch.is_autocast_enabled(ctx.kind), torch.get_autocast_dtype(ctx.kind)
+        ctx.layer, kind = layer, x.device.type
+        mixed = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        ctx.mixed = (kind, torch.get_autocast_dtype(kind)) if mixed else None
         ctx.save_for_backward(x, bias, *weights)
         return layer.convolve(x, layer.kernel())
 
@@ -54,8 +55,7 @@ class _Rebuilt(torch.autograd.Function):
 @contextmanager
 def _rebuilding(ctx: Any) -> Iterator[None]:
     """Record gradients, in the precision of the forward pass."""
-    enabled, dtype = ctx.mixed
-    with torch.enable_grad(), torch.autocast(ctx.kind, dtype=dtype, enabled=enabled):
+    with torch.enable_grad(), nullcontext() if ctx.mixed is None else torch.autocast(*ctx.mixed):
         yield
 
 
