@@ -49,7 +49,7 @@ class Size:
 
 
 SIZES = {
-    "digits": Size("wrn-10-0.5", 1797, 0.25, 8, 64, (0.5, 0.25, 0.15), (0.25,)),
+    "digits": Size("wrn-10-0.5", 1797, 0.25, 5, 64, (0.5, 0.25, 0.15), (0.25,)),
     "mnist": Size("wrn-10-0.5", 2000, 0.3, 4, 32, (0.25,), (0.25,)),
     "cifar10": Size("wrn-10-0.5", 2000, 0.3, 4, 32, (0.25,), (0.25,)),
 }
@@ -102,7 +102,10 @@ def specs(dataset: str, size: Size) -> Iterator[tuple[str, ExperimentSpec]]:
     ]
     teacher = {"network": TEACHER, "epochs": 2 * size.epochs, "alpha": 0.0, "beta": 1000.0}
     runs = (
-        ("alone", [one.name for one in found], {}),
+        *(
+            (f"alone {share:g}", [one.name for one in found if one.share == share], {})
+            for share in (1.0, *size.shares)
+        ),
         ("teacher", varied, {"teacher": teacher}),
         ("unscaled", scaled, {"scale_decay": "off"}),
         ("scaled", unscaled, {"scale_decay": "on"}),
@@ -132,9 +135,11 @@ def specs(dataset: str, size: Size) -> Iterator[tuple[str, ExperimentSpec]]:
         )  # fmt: skip
 
 
-def run(dataset: str, folder: Path) -> None:
-    """Run what is missing of a dataset."""
+def run(dataset: str, folder: Path, only: list[str] | None) -> None:
+    """Run what is missing of a dataset, or of its runs `only`."""
     for title, spec in specs(dataset, SIZES[dataset]):
+        if only and title not in only:
+            continue
         began, cpu = time.perf_counter(), time.process_time()
         local = LocalRun(spec, folder / dataset / title)
         local.run()
@@ -181,7 +186,9 @@ def percent(value: tuple[float, float], sign: bool = False) -> str:
 
 def report(dataset: str, folder: Path) -> None:
     """Print the table of a dataset as Markdown: a line for each substitute and budget."""
-    alone, taught = read(folder / dataset / "alone"), read(folder / dataset / "teacher")
+    taught, alone = read(folder / dataset / "teacher"), {}
+    for place in sorted((folder / dataset).glob("alone *")):
+        alone |= read(place)
     changed = read(folder / dataset / "unscaled") | read(folder / dataset / "scaled")
     print(f"\n{TITLES[dataset]}\n")
     print("| substitute | parameters | error, % | teacher | other decay | flash, KB | instructions, k |")
@@ -210,12 +217,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("datasets", nargs="+", choices=list(SIZES))
     parser.add_argument("--out", type=Path, default=Path("runs/laboratory-budgets"))
+    parser.add_argument("--runs", help="only these, with commas: alone 0.25, teacher, unscaled, scaled")
     parser.add_argument("--report", action="store_true", help="only print the tables")
     options = parser.parse_args()
     tune_process(1)
     for dataset in options.datasets:
         if not options.report:
-            run(dataset, options.out)
+            run(dataset, options.out, options.runs and options.runs.split(","))
         report(dataset, options.out)
 
 
