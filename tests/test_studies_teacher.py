@@ -68,7 +68,7 @@ def test_a_killed_grid_of_students_ends_as_if_nothing_had_happened(tmp_path: Pat
             "name": "grid", "values": {"substitute": ["SepHashed_0.5", "Generic_0.5"]}, "epochs": 2,
         },
     }  # fmt: skip
-    file, whole, killed = tmp_path / "grid.json", tmp_path / "whole", tmp_path / "killed"
+    file, whole, killed = tmp_path / "grid.yaml", tmp_path / "whole", tmp_path / "killed"
     file.write_text(json.dumps(spec))
     command = [sys.executable, "-m", "service.cli", "run", str(file), "--out"]
     subprocess.run([*command, str(whole)], check=True, capture_output=True)
