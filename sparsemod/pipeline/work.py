@@ -150,8 +150,9 @@ class Work:
     def result(
         self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None
     ) -> TrialResult:
-        """Return the trial's result in its current form, with the curve of the angles to the true gradient."""
-        tracked = (angle_measurement(self.angles),) if self.angles else ()
+        """Return the trial's result in its current form; that of a completed trial has the curve of its angles."""
+        complete = state is TrialState.COMPLETED and self.angles
+        tracked = (angle_measurement(self.angles),) if complete else ()
         return TrialResult(
             state=state,
             measurements=(*measurements, *tracked),
