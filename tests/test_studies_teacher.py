@@ -1,17 +1,16 @@
-"""Studies whose networks learn from a teacher, and a grid of students whose process is killed and started again."""
+"""Studies whose networks learn from a teacher, and a grid of students that is killed and started again."""
 
-import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sparsemod.pipeline import local_checkpoint
 from sparsemod.pipeline import teacher as teachers
 from sparsemod.pipeline.local_run import LocalFolder, LocalRun
-from sparsemod.records import TrialState
+from sparsemod.pipeline.reporter import Silent
+from sparsemod.records import CurvePoint, TrialState
+from sparsemod.sources.observation import Suggestion
 from sparsemod.spec.experiment import ExperimentSpec
 
 TEACHER = {"network": "wrn-10-0.125", "epochs": 1, "alpha": 0.5, "beta": 10.0}
@@ -58,25 +57,47 @@ def test_the_networks_of_a_study_learn_from_a_teacher(tmp_path: Path) -> None:
     assert alone[2] != taught[2] and pruned[2] != pruned_taught[2]
 
 
-@pytest.mark.long
-def test_a_killed_grid_of_students_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    spec = {
-        **BASE,
-        "network": {**BASE["network"], "substitutes": ["SepHashed_0.5", "Generic_0.5"]},
-        "training": {"batch_size": 100, "teacher": TEACHER},
-        "source": {
-            "name": "grid", "values": {"substitute": ["SepHashed_0.5", "Generic_0.5"]}, "epochs": 2,
-        },
-    }  # fmt: skip
-    file, whole, killed = tmp_path / "grid.yaml", tmp_path / "whole", tmp_path / "killed"
-    file.write_text(json.dumps(spec))
-    command = [sys.executable, "-m", "service.cli", "run", str(file), "--out"]
-    subprocess.run([*command, str(whole)], check=True, capture_output=True)
-    process = subprocess.Popen([*command, str(killed)], stdout=subprocess.DEVNULL)
-    done = killed / "trials.jsonl"
-    while process.poll() is None and not done.exists():  # a spot machine is taken away after the first trial
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    subprocess.run([*command, str(killed)], check=True, capture_output=True)
+class Killed(BaseException):
+    """The end of the process."""
+
+
+class Ending(Silent):
+    """The process ends after the first epoch of the second trial."""
+
+    trials = epochs = 0
+
+    def start(self, index: int, suggestion: Suggestion) -> "Ending":
+        self.trials, self.epochs = self.trials + 1, 0
+        return self
+
+    def point(self, point: CurvePoint) -> None:
+        self.epochs += 1
+
+    def should_stop(self) -> bool:
+        if (self.trials, self.epochs) == (2, 1):
+            raise Killed
+        return False
+
+
+def test_a_grid_of_students_that_is_killed_ends_as_if_nothing_had_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_checkpoint, "SECONDS", 0.0)
+    choices = ["SepHashed_0.5", "Generic_0.5"]
+    spec = ExperimentSpec.parse(
+        {
+            **BASE,
+            "network": {**BASE["network"], "substitutes": choices},
+            "training": {"batch_size": 100, "teacher": TEACHER},
+            "source": {"name": "grid", "values": {"substitute": choices}, "epochs": 2},
+        }
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    LocalRun(spec, whole).run()
+    teachers._TRAINED.clear()
+    with pytest.raises(Killed):
+        LocalRun(spec, killed).run(on_start=Ending().start)
+    assert len(LocalFolder(killed).trials) == 1
+    teachers._TRAINED.clear()  # the next process trains its teacher again
+    LocalRun(spec, killed).run()
     assert losses(killed) == losses(whole) and len(losses(whole)) == 2
