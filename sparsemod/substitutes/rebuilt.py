@@ -1,17 +1,31 @@
 """Convolution with a kernel that the backward pass computes again: only the few weights stay in memory between the passes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from sparsemod.substitutes.layers import ComputedConv
+from sparsemod.substitutes.base import ConvShape
 
 
-def convolve(layer: "ComputedConv", x: Tensor) -> Tensor:
+class Computed(Protocol):
+    """A convolution with a computed kernel, such as `sparsemod.substitutes.layers.ComputedConv`."""
+
+    @property
+    def shape(self) -> ConvShape: ...
+    @property
+    def groups(self) -> int: ...
+    @property
+    def bias(self) -> Tensor | None: ...
+    def kernel(self) -> Tensor: ...
+    def convolve(self, x: Tensor, kernel: Tensor) -> Tensor: ...
+    def padding(self) -> list[int]: ...
+    def weights(self) -> Sequence[Tensor]: ...
+
+
+def convolve(layer: Computed, x: Tensor) -> Tensor:
     """Return what `layer` computes, (N, outputs, ...), with the gradients of its weights and of `x`.
 
     Neither the kernel nor the intermediate results of its computation are held for the backward pass. Source of the
@@ -23,7 +37,7 @@ def convolve(layer: "ComputedConv", x: Tensor) -> Tensor:
 
 class _Rebuilt(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: "ComputedConv", bias: Tensor | None, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: Computed, bias: Tensor | None, *weights: Tensor) -> Tensor:
         ctx.layer, kind = layer, x.device.type
         mixed = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         ctx.mixed = (kind, torch.get_autocast_dtype(kind)) if mixed else None
@@ -31,14 +45,15 @@ class _Rebuilt(torch.autograd.Function):
         return layer.convolve(x, layer.kernel())
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        (given,), (x, bias, *weights), layer = gradients, ctx.saved_tensors, ctx.layer
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
+        (x, bias, *weights), layer = ctx.saved_tensors, ctx.layer
         twice = torch.is_grad_enabled()  # the gradient is differentiated in turn
         wanted = [
             tensor
             for tensor, needed in zip((x, bias, *weights), _needed(ctx), strict=True)
             if needed and tensor is not None
         ]
+        found: Sequence[Tensor]
         if twice:
             with _rebuilding(ctx):
                 result = layer.convolve(x, layer.kernel())
@@ -66,7 +81,7 @@ def _needed(ctx: Any) -> list[bool]:
 
 
 def _of_convolution(
-    layer: "ComputedConv", kernel: Tensor, x: Tensor, bias: Tensor | None, weights: list[Tensor],
+    layer: Computed, kernel: Tensor, x: Tensor, bias: Tensor | None, weights: list[Tensor],
     needed: list[bool], given: Tensor,
 ) -> list[Tensor]:  # fmt: skip
     """Return the gradients of what is needed among x, bias and weights, without the convolution itself."""
