@@ -134,6 +134,11 @@ class Measurement(Record):
         """Whether it was measured on test data, which no choice may depend on."""
         return self.split == "test"
 
+    @property
+    def by_epoch(self) -> tuple[tuple[int, float], ...]:
+        """The curve of a quantity that was measured in several epochs, (epoch, value) each; empty for others."""
+        return tuple((int(epoch), float(value)) for epoch, value in self.detail.get("by_epoch", ()))
+
 
 class Measured(Record):
     """Base of the records with measurements. A metric is measured at most once per split."""

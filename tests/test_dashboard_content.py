@@ -59,9 +59,14 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     assert claim is not None
     store.points(claim.attempt, claim.token, [point(1)], [LogLine(time=1.0, level="info", message=EVIL)])
     extra = Measurement(metric="latency", value=0.25, unit="ms", method=EVIL, target=EVIL)
+    angle = Measurement(
+        metric="gradient_angle", value=70.25, unit="degrees", method="x", detail={"by_epoch": [[1, 88.5], [2, 70.25]]}
+    )  # fmt: skip
     result = completed(0.35, 350.0, notes=(EVIL,))
     store.finish(
-        claim.attempt, claim.token, result.model_copy(update={"measurements": (*result.measurements, extra)})
+        claim.attempt,
+        claim.token,
+        result.model_copy(update={"measurements": (*result.measurements, extra, angle)}),
     )
     second = store.create_experiment(
         spec(name="second", budgets=BUDGETS, limits={"attempts": 1}), owner=EVIL
@@ -132,6 +137,17 @@ def test_the_list_shows_the_progress_of_each_experiment(watched: Watched, seeded
     page.get_by_label("Show").select_option("failed")
     page.get_by_text("No experiment is failed.").wait_for()
     seeded.store.resume(2)
+
+
+def test_a_trial_shows_what_its_training_measured_by_epoch(watched: Watched) -> None:
+    page = watched.open("#/experiments/1/trials/6")
+    page.get_by_label("Show").first.select_option("tracked")
+    page.get_by_label("Angle to the true gradient over epoch").wait_for()
+    assert "curve=tracked" in page.url
+    row = next(
+        cells for cells in table(page, "Table of measurements") if "Angle to the true gradient" in cells
+    )
+    assert row[1] == "70.3°"
 
 
 def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> None:
