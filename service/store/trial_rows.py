@@ -129,13 +129,17 @@ def new_view(row: Mapping[Any, Any]) -> TrialView:
     return trial_view(row, (), ())
 
 
-def add_measurements(connection: sa.Connection, trial_id: int, results: Iterable[Measurement]) -> None:
-    """Store measurements of a trial in the given order."""
-    rows = [
+def measurement_rows(trial_id: int, results: Iterable[Measurement]) -> list[dict[str, Any]]:
+    """Return the rows of a trial's measurements in the given order."""
+    return [
         {"trial_id": trial_id, "position": position, **m.model_dump(mode="json")}
         for position, m in enumerate(results)
     ]
-    if rows:
+
+
+def add_measurements(connection: sa.Connection, trial_id: int, results: Iterable[Measurement]) -> None:
+    """Store measurements of a trial in the given order."""
+    if rows := measurement_rows(trial_id, results):
         connection.execute(ADD_MEASUREMENTS, rows)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError, model_validator
 
-from sparsemod.errors import InvalidInput
+from sparsemod.errors import InvalidInput, plain_message
 from sparsemod.files import write_atomically
 from sparsemod.records import Candidate, Record, StopDecision, TrialRecord, TrialResult
 from sparsemod.sources.observation import Observation
@@ -73,7 +73,7 @@ def read_trials(journal: Path, *, mend: bool) -> list[Finished]:
             raise InvalidInput(
                 "trial",
                 line,
-                f"a finished trial as this version writes it; {error.errors()[0]['msg']}",
+                f"a finished trial as this version writes it; {plain_message(error.errors()[0]['msg'])}",
                 f"{journal}:{number}",
             ) from error
     return trials

@@ -15,6 +15,7 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.plugins import NAMES, Names, OneOf
 from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
+from sparsemod.spec.device_budgets import device_budgets
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import (
     PRUNING,
@@ -58,6 +59,7 @@ _DEFAULT_REFERENCE = {
     "model_size": 512.0 * 1024,
     "working_memory": 128.0 * 1024,
     "latency": 1000.0,
+    "energy": 100.0,
     "training_memory": 64.0 * 1024 * 1024,
 }
 
@@ -370,25 +372,7 @@ class ExperimentSpec(Part):
         Raises UnknownName for a device unknown in this process, InvalidInput for a budget or an objective
         that cannot be computed for the device.
         """
-        from sparsemod.targets import calibrated_cores, device
-
-        target = device(self.target.device)
-        limits = dict(self.budgets)
-        if self.quantization.integer and target.model in calibrated_cores():
-            limits.setdefault("flash", float(target.flash))
-            limits.setdefault("ram", float(target.ram))
-            return limits
-        for name in LINKED:
-            if name in limits or name in self.objectives:
-                field = f"budgets.{name}" if name in limits else "objectives"
-                raise InvalidInput(
-                    field, limits.get(name, name), f"a device with a calibrated core ({self.target.device} has {target.model})"
-                )  # fmt: skip
-        if self.measure.model_size != "nonzeros":
-            limits.setdefault("model_size", float(target.flash))
-        if self.measure.working_memory.startswith(("arena", "peak")):
-            limits.setdefault("working_memory", float(target.ram))
-        return limits
+        return device_budgets(self)
 
 
 def _reject(field: str, value: Any) -> tuple[str, float]:
