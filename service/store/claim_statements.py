@@ -126,7 +126,7 @@ EARLIER = sa.select(attempts).where(attempts.c.request == sa.bindparam("request"
 """The attempt that an earlier claim with the same request got."""
 
 
-def _look(barred: bool) -> sa.Select[Any]:
+def _look(barred: bool) -> sa.Executable:
     return sa.select(
         _claimable(barred).exists(),
         sa.select(attempts.c.id)
