@@ -5,7 +5,7 @@ kernels process four filters at a time, and the remaining ones one by one.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from sparsemod.arena import Node
 from sparsemod.errors import Unsupported
@@ -13,6 +13,7 @@ from sparsemod.graph import Graph, Operator
 from sparsemod.graph.joins import copied
 from sparsemod.kinds import Stage
 from sparsemod.kinds.encodings import encoded_bytes, mask_bytes
+from sparsemod.kinds.families import family_of
 from sparsemod.layouts import Tensors
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.targets import OperatorModel
@@ -22,10 +23,18 @@ Features = dict[str, float]
 
 @dataclass(frozen=True)
 class Loops:
-    """The kernel that runs a node, and the iteration count of each part of its loops."""
+    """The kernel that runs a node, and the iteration count of each part of its loops.
+
+    `own`: the loops of the kernel that is generated for the node's shape, by family of cores. `code`: the parts of such a kernel's code,
+    beside the kernel itself; `extra`: the bytes of its constants beyond those of the plain kernel; `sure`: whether
+    its sums fit, as far as the shape tells. Elsewhere the prediction is that of the plain kernel."""
 
     kernel: str
     features: Features
+    own: "Mapping[str, Loops]" = field(default_factory=dict)
+    code: Mapping[str, float] = field(default_factory=dict)
+    extra: int = 0
+    sure: bool = True
 
 
 FeatureRule = Callable[[Tensors, Node], Loops]
@@ -49,6 +58,30 @@ class Work:
     kernel: str
     features: Mapping[str, float]
     encoding: str = "none"
+    own: Mapping[str, Loops] = field(default_factory=dict)
+    code: Mapping[str, float] = field(default_factory=dict)
+    extra: int = 0
+
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """The parts of the layer's code in flash: its kernel, the reader of its weights, and the parts of a generated kernel."""
+        own = {f"{self.kernel} {name}": count for name, count in self.code.items()}
+        return {self.kernel: 1.0, self.encoding: 1.0, **own}
+
+    def on(self, model: OperatorModel) -> "Work":
+        """Return the work of the kernel that runs on the model's core.
+
+        This is the plain kernel where the model was not fitted to the core's own one."""
+        own = self.own.get(family_of(model.core))
+        runs = own is not None and own.sure and own.kernel in model.instructions
+        return self.special(model.core) if runs else replace(self, own={})
+
+    def special(self, core: str) -> "Work":
+        """Return the work of the kernel that is generated for `core`, if there is one."""
+        own = self.own.get(family_of(core))
+        if own is None:
+            return self
+        return Work(self.layer, own.kernel, own.features, code=own.code, extra=own.extra)
 
     @property
     def calls(self) -> str:
@@ -67,8 +100,11 @@ def works(
     operators = {operator.name: operator for operator in graph.operators}
     calls = []
     for node in graph_layout(graph).nodes:
-        kernel, features = work_of(node, graph.tensors)
+        loops = loops_of(node, graph.tensors)
+        kernel, features, own = loops.kernel, loops.features, loops.own
         encoding = "none"
+        if (encodings or {}).get(node.name) == "plain":
+            own = {}
         if node.traits.joins:
             plain = sum(
                 graph.elements(name) for name in node.inputs if copied(graph, operators[node.name], name)
@@ -78,15 +114,24 @@ def works(
             stored = encoded(graph, operators[node.name], nonzeros, encodings)
             encoding = stored.name
             if encoding != "dense":
-                features = sparse_features(features, stored)
-        calls.append(Work(node.name, kernel, features, encoding))
+                features, own = sparse_features(features, stored), {}
+        calls.append(Work(node.name, kernel, features, encoding, own))
     return tuple(calls)
 
 
 def work_of(node: Node, tensors: Tensors) -> tuple[str, Features]:
     """Return a node's kernel and loop counts with dense weights. Raises Unsupported for a kind without a rule."""
+    loops = loops_of(node, tensors)
+    return loops.kernel, loops.features
+
+
+def loops_of(node: Node, tensors: Tensors) -> Loops:
+    """Return a node's loops with dense weights, and its call. Raises Unsupported for a kind without a rule."""
     loops = FEATURES.rule(node.kind, node.name)(tensors, node)
-    return loops.kernel, {"call": 1.0, **loops.features}
+    own = {
+        family: replace(each, features={"call": 1.0, **each.features}) for family, each in loops.own.items()
+    }
+    return Loops(loops.kernel, {"call": 1.0, **loops.features}, own)
 
 
 def layer_instructions(
