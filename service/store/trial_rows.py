@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.trials import StoredArtifact, TrialView
-from service.store.engine import Row, moment, moment_or_none
+from service.store.engine import moment, moment_or_none
 from service.store.tables import measurements, trials
 from sparsemod.records import (
     Artifact,
@@ -15,6 +15,7 @@ from sparsemod.records import (
     Failure,
     FailureKind,
     Measurement,
+    StopDecision,
     TrialState,
 )
 from sparsemod.sources.observation import Observation
@@ -86,10 +87,11 @@ def observation(
         weights=weights,
         planned=float(row["epochs"]),
         standard_errors=standard_errors,
+        stopping=_stopping(row),
     )
 
 
-def curve_point(row: Row) -> CurvePoint:
+def curve_point(row: Mapping[Any, Any]) -> CurvePoint:
     losses = ("train_loss", "validation_loss", "validation_error")
     fields = {name: value for name, value in row.items() if name != "attempt_id"}
     return CurvePoint(**fields | {name: float("nan") for name in losses if fields[name] is None})
@@ -114,7 +116,12 @@ def trial_view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[
         finished_at=moment_or_none(row["finished_at"]),
         kept=bool(row["kept"]),
         files_expired_at=moment_or_none(row["files_expired_at"]),
+        stopping=_stopping(row),
     )
+
+
+def _stopping(row: Mapping[Any, Any]) -> StopDecision | None:
+    return None if row["stopping"] is None else StopDecision.model_validate(row["stopping"])
 
 
 def new_view(row: Mapping[Any, Any]) -> TrialView:
@@ -122,13 +129,17 @@ def new_view(row: Mapping[Any, Any]) -> TrialView:
     return trial_view(row, (), ())
 
 
-def add_measurements(connection: sa.Connection, trial_id: int, results: Iterable[Measurement]) -> None:
-    """Store measurements of a trial in the given order."""
-    rows = [
+def measurement_rows(trial_id: int, results: Iterable[Measurement]) -> list[dict[str, Any]]:
+    """Return the rows of a trial's measurements in the given order."""
+    return [
         {"trial_id": trial_id, "position": position, **m.model_dump(mode="json")}
         for position, m in enumerate(results)
     ]
-    if rows:
+
+
+def add_measurements(connection: sa.Connection, trial_id: int, results: Iterable[Measurement]) -> None:
+    """Store measurements of a trial in the given order."""
+    if rows := measurement_rows(trial_id, results):
         connection.execute(ADD_MEASUREMENTS, rows)
 
 
