@@ -61,7 +61,7 @@ class Size:
 
 SHORT = {
     "digits": Size(None, 20, 8, 3, 40),
-    "mnist": Size(3_000, 8, 4, 1, 60, sobol=12),
+    "mnist": Size(3_000, 8, 4, 1, 56, sobol=12),
     "cifar10": Size(2_000, 6, 3, 1, 16),
 }
 FULL = {
