@@ -16,7 +16,7 @@ import structlog
 from pydantic import ValidationError
 
 from service.schemas.trials import AttemptState, ExperimentState, LogLine
-from service.schemas.workers import AttemptOutcome, Claim, ClaimRequest, Heartbeat, ParentTrial
+from service.schemas.workers import AttemptOutcome, Claim, ClaimRequest, Heartbeat
 from service.store.claim_statements import (
     ADD_ATTEMPT,
     CLAIMED,
@@ -32,14 +32,8 @@ from service.store.report_statements import LOCKED_TRIAL
 from service.store.reports import Reports
 from service.store.stopping import Stopping
 from service.store.stored_spec import StoredSpecInvalid
-from service.store.tables import (
-    attempts,
-    experiments,
-    trial_artifacts,
-    trials,
-    workers,
-)
-from service.store.trial_rows import artifact, candidate
+from service.store.tables import attempts, experiments, trials, workers
+from service.store.trial_rows import candidate, parent_trial
 from sparsemod.errors import Conflict, NotFound
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 
@@ -295,27 +289,8 @@ class Attempts(Stopping, Reports):
             candidate=candidate(row._mapping),
             epochs=row.epochs,
             seed=row.seed,
-            parent=self._parent(connection, row.experiment_id, row.parent),
+            parent=parent_trial(connection, row.experiment_id, row.parent),
             checkpoint=row.checkpoint,
-        )
-
-    def _parent(self, connection: sa.Connection, experiment_id: int, index: int | None) -> ParentTrial | None:
-        if index is None:
-            return None
-        query = sa.select(trials).where(
-            trials.c.experiment_id == experiment_id,
-            trials.c.index == index,
-            trials.c.state == TrialState.COMPLETED,
-        )
-        row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        files = connection.execute(sa.select(trial_artifacts).where(trial_artifacts.c.trial_id == row.id))
-        return ParentTrial(
-            index=index,
-            parameters=row.parameters,
-            epochs=row.trained_epochs,
-            artifacts=tuple(artifact(f) for f in files),
         )
 
     def heartbeat(self, attempt_id: int, token: str) -> Heartbeat:

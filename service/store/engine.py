@@ -177,6 +177,8 @@ def _on_sqlite_connect(lock_seconds: float, connection: Any, record: Any) -> Non
     # In WAL mode, NORMAL survives a killed process. A power cut may lose the last commits but corrupts
     # nothing.
     cursor.execute("PRAGMA synchronous = NORMAL")
+    # A checkpoint waits for the disk: rarely, because pages that change often are then written once. 16 MB.
+    cursor.execute("PRAGMA wal_autocheckpoint = 4000")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 

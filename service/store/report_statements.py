@@ -55,13 +55,22 @@ LOCKED_TRIAL = (
 )
 """A trial and its experiment, which nobody changes before the commit: for a next state that depends on them."""
 
+_END = ("state", "outcome", "ended_at", "heartbeat_at", "failure")
+"""The columns that the end of an attempt sets."""
+
 SET_ATTEMPT = (
     sa.update(attempts)
     .where(attempts.c.id == sa.bindparam("which"))
-    .values(
-        {name: sa.bindparam(name) for name in ("state", "outcome", "ended_at", "heartbeat_at", "failure")}
-    )
+    .values({name: sa.bindparam(name) for name in _END})
 )
+
+_ENDED = (
+    sa.update(attempts)
+    .where(attempts.c.id == sa.bindparam("end_which"))
+    .values({name: sa.bindparam(f"end_{name}") for name in _END})
+)
+"""SET_ATTEMPT whose parameters are named `end_...`."""
+
 SET_TRIAL = sa.update(trials).where(trials.c.id == sa.bindparam("which"))
 
 _FINAL = (
@@ -91,13 +100,6 @@ def replacing_points(statement: Any) -> Any:
         index_elements=["attempt_id", "epoch"],
         set_={name: statement.excluded[name] for name in columns},
     )
-
-
-END_AT_ONCE = SET_ATTEMPT.add_cte(
-    replacing_points(_add(curve_points, "points")).cte("added_points"),
-    _add(measurements, "measurements").cte("added_measurements"),
-)
-"""SET_ATTEMPT with the curve and the measurements: lists of rows (PostgreSQL)."""
 
 
 def _finish_at_once() -> Any:
@@ -139,3 +141,10 @@ def _finish_at_once() -> Any:
 FINISH_AT_ONCE = _finish_at_once()
 """The final state of a trial with its events: a list of place, kind and data (PostgreSQL). The columns of the state are
 the parameters `set_...`."""
+
+REPORT_AT_ONCE = FINISH_AT_ONCE.add_cte(
+    replacing_points(_add(curve_points, "points")).cte("added_points"),
+    _add(measurements, "measurements").cte("added_measurements"),
+    _ENDED.cte("ended"),
+)
+"""FINISH_AT_ONCE with the end of the attempt (parameters `end_...`), its curve and the measurements: lists of rows."""

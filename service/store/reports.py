@@ -17,9 +17,9 @@ from service.store.engine import Events
 from service.store.files import lock_files
 from service.store.pauses import Pauses
 from service.store.report_statements import (
-    END_AT_ONCE,
     FINISH_AT_ONCE,
     LOCKED_TRIAL,
+    REPORT_AT_ONCE,
     REPORTED,
     SET_ATTEMPT,
     SET_TRIAL,
@@ -93,35 +93,26 @@ class Reports(Pauses):
             "which": attempt_id, "state": ending.value, "outcome": state.value, "ended_at": now, "heartbeat_at": now,
             "failure": failure,
         }  # fmt: skip
-        self._end_attempt(connection, end, trial.id, result if state.finished else None, result.curve)
         about = {"attempt": attempt_id, "ending": ending.value}
+        points = _points(attempt_id, result.curve)
+        measured = measurement_rows(trial.id, result.measurements) if state.finished else []
+        together: dict[str, Any] | None = None
+        if self._postgres and state.finished:
+            together = {f"end_{name}": value for name, value in end.items()}
+            together |= {"points": points, "measurements": measured}
+        else:
+            if points:
+                connection.execute(self._add_points, points)
+            if measured:
+                connection.execute(ADD_MEASUREMENTS, measured)
+            connection.execute(SET_ATTEMPT, end)
         taken, more = (None, ()) if take is None else take(trial)
-        self._write_state(connection, trial, state, now, result, about, more)
+        self._write_state(connection, trial, state, now, result, about, more, together)
         if _environment_failed(result):
             self._pause_after(connection, row.worker, trial.experiment_id, result, now)
         elif ending is not AttemptState.RELEASED and trial.paused:
             self._machine_works(connection, row.worker, trial.experiment_id)
         return AttemptOutcome(**place, state=state), taken, True
-
-    def _end_attempt(
-        self,
-        connection: sa.Connection,
-        end: dict[str, Any],
-        trial_id: int,
-        final: TrialResult | None,
-        curve: Sequence[CurvePoint],
-    ) -> None:
-        """Store the end of an attempt, its curve, and the measurements of a `final` result."""
-        points = _points(end["which"], curve)
-        measured = [] if final is None else measurement_rows(trial_id, final.measurements)
-        if self._postgres:
-            connection.execute(END_AT_ONCE, {**end, "points": points, "measurements": measured})
-            return
-        if points:
-            connection.execute(self._add_points, points)
-        if measured:
-            connection.execute(ADD_MEASUREMENTS, measured)
-        connection.execute(SET_ATTEMPT, end)
 
     def _next_states(
         self, connection: sa.Connection, trial: Any, result: TrialResult
@@ -182,10 +173,12 @@ class Reports(Pauses):
         result: TrialResult,
         about: dict[str, Any],
         more: Events = (),
+        together: dict[str, Any] | None = None,
     ) -> None:
         """Write the trial's new state, and the content of the result when that state is final.
 
-        The trial is locked. `more`: events that follow the one of this change.
+        The trial is locked. `more`: events that follow the one of this change. `together`: further parameters of
+        REPORT_AT_ONCE, whose rows are then written too.
         """
         data: dict[str, Any] = {"index": trial._mapping["index"], "state": state.value, **about}
         if not state.finished:
@@ -207,7 +200,8 @@ class Reports(Pauses):
                 "events": [{"place": place, "kind": kind, "data": d} for place, (kind, d) in enumerate(listed)],
             }  # fmt: skip
             final = {f"set_{name}": value for name, value in change.items()}
-            connection.execute(FINISH_AT_ONCE, bound | final)
+            statement = FINISH_AT_ONCE if together is None else REPORT_AT_ONCE
+            connection.execute(statement, bound | final | (together or {}))
             return
         if state is not TrialState.STOPPED:
             change["stopping"] = None  # it ended before the decision reached the worker

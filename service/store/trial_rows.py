@@ -6,8 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.trials import StoredArtifact, TrialView
+from service.schemas.workers import ParentTrial
 from service.store.engine import moment, moment_or_none
-from service.store.tables import measurements, trials
+from service.store.tables import measurements, trial_artifacts, trials
 from sparsemod.records import (
     Artifact,
     Candidate,
@@ -165,3 +166,24 @@ def artifact(row: Any) -> Artifact:
 def stored_artifact(row: Any) -> StoredArtifact:
     """Convert a row of `trial_artifacts` to the record of the API."""
     return StoredArtifact.of(artifact(row))
+
+
+def parent_trial(connection: sa.Connection, experiment_id: int, index: int | None) -> ParentTrial | None:
+    """Return a completed trial with its files, from which another one inherits; None when there is none."""
+    if index is None:
+        return None
+    query = sa.select(trials).where(
+        trials.c.experiment_id == experiment_id,
+        trials.c.index == index,
+        trials.c.state == TrialState.COMPLETED,
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    files = connection.execute(sa.select(trial_artifacts).where(trial_artifacts.c.trial_id == row.id))
+    return ParentTrial(
+        index=index,
+        parameters=row.parameters,
+        epochs=row.trained_epochs,
+        artifacts=tuple(artifact(file) for file in files),
+    )

@@ -28,7 +28,7 @@ _SIZE_METHODS: dict[str, str] = {
     "nonzeros": "count of nonzero weights",
 }
 _MEMORY_METHODS: dict[str, str] = {
-    "arena": "arena of the generated C: {} activations with the input, in place where kernels allow, and their scratch; the output is the caller's",
+    "arena": "arena of the generated C: {} activations with the input, overlapping where kernels allow, and their scratch; the output is the caller's",
     "peak": "peak of live {} activations over the execution order, input included",
     "peak_without_input": "peak of live {} activations over the execution order, without the input",
     "sparse_model_1": "SpArSe model 1: largest layer input + weights",
@@ -84,7 +84,7 @@ def costs(
 
     sizes = {"deployed": size.deployed_bytes(layers), "sparse": sparse, "nonzeros": left}
     moments, width = memory.timeline(graph), storage.activation_bytes
-    layout = graph_layout(graph)
+    layout = graph_layout(graph, device.core)
     memory_plan = plan(dynamic_problem(layout, graph.tensors) if storage.quantizes_inputs else layout.problem)
     memories = {
         "arena": width * memory_plan.size,

@@ -76,11 +76,11 @@ def decoding_of(network: IntegerNetwork | DynamicNetwork, problem: Problem, data
 
 
 def encoded(network: IntegerNetwork, module: nn.Module, problem: Problem) -> IntegerNetwork:
-    """Return `network`, the integer form of `module`, with the weight encodings chosen for the spec.
+    """Return `network`, the integer form of `module`, with the weight encodings and the core chosen for the spec.
 
     Raises the errors of `capture`.
     """
     graph = deployed(captured(module, problem)[0])
     layer_weights = {layer.name: layer.weights for layer in encoded_layers(network)}
     encodings = chosen_encodings(graph, network.layer_nonzeros(), encoding_goal(problem), layer_weights)
-    return replace(network, encodings=encodings)
+    return replace(network, encodings=encodings, core=device(problem.spec.target.device).core)
