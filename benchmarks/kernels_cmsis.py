@@ -14,7 +14,7 @@ from sparsemod.quantization import IntegerNetwork
 from sparsemod.quantization.arithmetic import quantize_multiplier
 from sparsemod.quantization.layers import Add, AvgPool, Conv, GlobalAvgPool, Layer, Linear, MaxPool
 
-_FOLDERS = ("BasicMath", "Convolution", "FullyConnected", "NNSupport", "Pooling")
+_FOLDERS = ("BasicMath", "Convolution", "FullyConnected", "NNSupport", "Pooling", "Transpose")
 _MARK = "#ifndef NN_LAYER_DONE\n#define NN_LAYER_DONE(layer) ((void)0)\n#endif\n"
 
 
