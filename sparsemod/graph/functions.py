@@ -64,6 +64,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "ge": lambda x, limit: (x >= limit).to(x.dtype),
     "lt": lambda x, limit: (x < limit).to(x.dtype),
     "le": lambda x, limit: (x <= limit).to(x.dtype),
+    "where": lambda condition, a, b: torch.where(condition > 0, a, b),
     "sum": torch.add,
     "subtract": torch.sub,
     "multiply": torch.mul,

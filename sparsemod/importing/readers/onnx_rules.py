@@ -5,15 +5,32 @@ from typing import Any
 
 import numpy as np
 
-from sparsemod.graph.functions import X
-from sparsemod.importing.readers.onnx_file import Call, Numbers, Quantized, rule
+from sparsemod.graph.functions import X, inside
+from sparsemod.importing.readers.onnx_file import Call, Length, Numbers, Quantized, rule
 from sparsemod.importing.windows import pool, same_padding
 
 # -- int8
 
 
+_WIDE = "16-bit activations, read as real numbers and quantized to 8 bits here"
+
+
+def _wide(call: Call) -> bool:
+    """Whether an activation has 16 bits in the file; no layer here has them."""
+    zero = call.constant(2)
+    wide = zero is not None and zero.dtype in (np.int16, np.uint16)
+    if wide and _WIDE not in call.builder.notes:
+        call.builder.notes.append(_WIDE)
+    return wide
+
+
 @rule("QuantizeLinear")
 def _quantize(call: Call) -> Any:
+    if _wide(call):
+        # tools leave out a relu where the range of the result begins at 0
+        zero = call.constant(2)
+        cut = int(zero.reshape(-1)[0]) == np.iinfo(zero.dtype).min
+        return call.emit("function", (call.tensor(),), function=("relu", X)) if cut else call.tensor()
     scale, unsigned = call.scale(call.constant(1), call.constant(2))
     if not isinstance(call.given(0), str):
         raise call.builder.unsupported("a constant that the file itself quantizes")
@@ -30,6 +47,8 @@ def _dequantize(call: Call) -> Any:
     if isinstance(value, np.ndarray):
         return _constant_of(call, value)
     name = call.tensor()
+    if _wide(call):
+        return name
     scale, unsigned = call.scale(call.constant(1), call.constant(2))
     known = call.builder.scales.get(name)
     if known is None:
@@ -49,8 +68,11 @@ def _constant_of(call: Call, value: Any) -> Quantized:
     if value.dtype == np.uint8:
         value = (value.astype(np.int16) - 128).astype(np.int8)
         zero = np.full(scale.shape, -128) if zero is None else zero.astype(np.int16) - 128
+    if value.dtype in (np.int16, np.uint16):
+        value = value.astype(np.int32)
+        zero = None if zero is None else zero.astype(np.int32)
     if value.dtype not in (np.int8, np.int32):
-        raise call.builder.unsupported(f"constants of type {value.dtype}; int8, uint8 or int32")
+        raise call.builder.unsupported(f"constants of type {value.dtype}; 8, 16 or 32 bits")
     if zero is not None and np.any(zero):
         if value.dtype != np.int8:
             raise call.builder.unsupported("a bias with a zero point")
@@ -70,11 +92,13 @@ def _weights(call: Call, place: int, axis: int, transpose: bool = False) -> dict
     if not isinstance(value, Quantized):
         array = np.asarray(call.constant(place), np.float32)
         return {"weight": array.T.copy() if transpose else array}
-    if value.values.dtype != np.int8:
-        raise call.builder.unsupported("asymmetric weights: quantize them with a zero point of 0 (symmetric)")
-    if value.values.min() < -127:
-        hint = "a weight of -128: quantize to -127 to 127"
-        raise call.builder.unsupported(hint)
+    if value.values.dtype != np.int8 or value.values.min() < -127:
+        # no int8 layer here has such weights: `sparsemod.importing.finish` reads the model as a float one
+        why = "of -128" if value.values.dtype == np.int8 else "with a zero point, or of 16 bits"
+        call.builder.notes.append(
+            f"{call.builder.title}: weights {why}; quantize them to -127 to 127, symmetrically, to keep them"
+        )
+        return {"weight": value.real.T.copy() if transpose else value.real}
     if value.scale.size > 1 and value.axis != axis:
         raise call.builder.unsupported(f"scales of weights along axis {value.axis}, not {axis}")
     weight = value.values.T.copy() if transpose else value.values
@@ -203,7 +227,9 @@ def _plain(call: Call) -> Any:
 
 
 @rule("Clip")
-def _clip(call: Call) -> str:
+def _clip(call: Call) -> Any:
+    if isinstance(call.given(0), Length):
+        return call.given(0)  # a lower bound of the length, against a division by 0
     bounds = []
     for place, name in ((1, "min"), (2, "max")):
         value = call.constant(place)
@@ -278,6 +304,13 @@ def _pair(call: Call) -> Any:
         raise call.builder.unsupported(f"{len(call.inputs)} inputs")
     first, second = call.inputs
     for number, other in ((first, second), (second, first)):
+        if isinstance(number, Length) and isinstance(other, np.ndarray) and kind in ("Max", "Add"):
+            return number
+    if isinstance(second, Length):
+        if kind != "Div" or first != second.source:
+            raise call.builder.unsupported("the length of a tensor; only a tensor divided by its own length")
+        return call.emit("l2_normalize", (second.source,), axis=second.axis)
+    for number, other in ((first, second), (second, first)):
         if (
             isinstance(number, Numbers)
             and isinstance(other, np.ndarray)
@@ -331,6 +364,78 @@ def _with_constant(call: Call, value: Any, reverse: bool, place: int) -> str:
     return call.emit("constant", (name,), operator=operator, value=array, reverse=reverse)
 
 
+# -- conditions, of constants or of one tensor
+
+_COMPARED: dict[str, tuple[Any, str, str]] = {
+    "Greater": (np.greater, "gt", "lt"),
+    "GreaterOrEqual": (np.greater_equal, "ge", "le"),
+    "Less": (np.less, "lt", "gt"),
+    "LessOrEqual": (np.less_equal, "le", "ge"),
+}
+_WHOLE: dict[str, Any] = {
+    "Mod": np.mod,
+    "Equal": np.equal,
+    "And": np.logical_and,
+    "Or": np.logical_or,
+    "Not": np.logical_not,
+}
+
+
+@rule(*_WHOLE)
+def _of_constants(call: Call) -> Any:
+    """Arithmetic of shapes."""
+    return _WHOLE[call.node.op_type](*(call.constant(place) for place in range(len(call.inputs))))
+
+
+@rule(*_COMPARED)
+def _compared(call: Call) -> Any:
+    of_constants, name, mirrored = _COMPARED[call.node.op_type]
+    first, second = call.inputs
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return of_constants(first, second)
+    turned = isinstance(first, np.ndarray)
+    limit = np.asarray(call.constant(0 if turned else 1))
+    if limit.size != 1:
+        raise call.builder.unsupported(f"a comparison with {limit.size} numbers; with one")
+    function = (mirrored if turned else name, X, float(limit.reshape(-1)[0]))
+    return call.emit("function", (call.tensor(1 if turned else 0),), function=function)
+
+
+@rule("Where")
+def _where(call: Call) -> Any:
+    """A choice is condition x first + (1 - condition) x second, all of them functions of one tensor."""
+    if all(isinstance(value, np.ndarray) for value in call.inputs):
+        return np.where(*call.inputs)
+    source, condition = _function_of(call, call.tensor(0))
+    chosen = []
+    for place in (1, 2):
+        value = call.given(place)
+        if isinstance(value, str):
+            root, function = _function_of(call, value)
+            if root != source:
+                raise call.builder.unsupported("its condition and its values must be functions of one tensor")
+            chosen.append(function)
+        else:
+            number = np.asarray(call.constant(place))
+            if number.size != 1:
+                raise call.builder.unsupported(f"a constant of shape {number.shape}; one number")
+            chosen.append(float(number.reshape(-1)[0]))
+    return call.emit("function", (source,), function=("where", condition, *chosen))
+
+
+def _function_of(call: Call, name: str) -> tuple[str, tuple[Any, ...]]:
+    """Return (tensor, function): a tensor as a function of the tensor from which functions of one value compute it."""
+    function: tuple[Any, ...] = X
+    while name not in call.builder.scales:
+        step = next(
+            (one for one in call.builder.steps if one.output == name and one.kind == "function"), None
+        )
+        if step is None or step.inputs[0] in call.builder.scales:
+            break
+        function, name = inside(function, step.attributes["function"]), step.inputs[0]
+    return name, function
+
+
 # -- pooling and means
 
 
@@ -355,6 +460,15 @@ def _global_mean(call: Call) -> str:
 def _global_max(call: Call) -> str:
     axes = tuple(range(1, len(call.shape())))
     return call.emit("reduce", (call.tensor(),), operator="max", axes=axes, keep=True)
+
+
+@rule("ReduceProd")
+def _product(call: Call) -> Any:
+    """Arithmetic of shapes."""
+    axes = call.integers(1, "axes")
+    return np.prod(
+        call.constant(0), axis=None if axes is None else tuple(axes), keepdims=bool(call.get("keepdims", 1))
+    )
 
 
 @rule("ReduceMean", "ReduceSum", "ReduceMax")
@@ -390,3 +504,11 @@ def _normalize(call: Call) -> str:
     if call.get("p", 2) != 2:
         raise call.builder.unsupported("only p = 2")
     return call.emit("l2_normalize", (call.tensor(),), axis=call.axis(int(call.get("axis", -1))))
+
+
+@rule("ReduceL2")
+def _length(call: Call) -> Length:
+    axes = call.integers(1, "axes") or []
+    if len(axes) != 1 or not call.get("keepdims", 1):
+        raise call.builder.unsupported("over one axis that stays, as in a division of a tensor by its length")
+    return Length(call.tensor(), call.axis(axes[0]))
