@@ -47,6 +47,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "erf": torch.erf,
     "sin": torch.sin,
     "cos": torch.cos,
+    "atan": torch.atan,
     "round": torch.round,
     "floor": torch.floor,
     "ceil": torch.ceil,
