@@ -9,7 +9,14 @@ Source: ONNX operator specification.
 from sparsemod.errors import ToolsMissing
 from sparsemod.importing.finish import finished
 from sparsemod.importing.reader import READERS, Imported, Reader
-from sparsemod.importing.readers import onnx_copies, onnx_norms, onnx_recurrent, onnx_rules  # noqa: F401  register the rules
+from sparsemod.importing.readers import (  # noqa: F401  register the rules
+    onnx_arithmetic,
+    onnx_copies,
+    onnx_norms,
+    onnx_recurrent,
+    onnx_rules,
+    onnx_weighted,
+)
 from sparsemod.importing.readers.onnx_file import OnnxFile
 from sparsemod.importing.readers.onnx_moved import on_moved
 from sparsemod.importing.source import Source
