@@ -75,7 +75,7 @@ def in_parts() -> bytes:
         *pairs("x"), *convolution("x_d", "c"), *pairs("c"), node("PRelu", "c_d slopes", "p"), node("Sigmoid", "p", "g"),
         node("Mul", "p g", "m"), *pairs("m"), *convolution("m_d", "d", "v"), *pairs("d"),
     ]  # fmt: skip
-    constants = {"w": whole(2, 1, 3, 3), "v": whole(3, 2, 3, 3, seed=1), "slopes": weights(2, 1, 1)}
+    constants = {"w": whole(2, 1, 3, 3) // 8, "v": whole(3, 2, 3, 3, seed=1) // 8, "slopes": weights(2, 1, 1)}
     return content_of(nodes, constants, (1, 6, 6), "d_d")
 
 
