@@ -2,12 +2,17 @@
 
     python benchmarks/service_load.py                          # both databases, 1,000 and 100,000 trials, 100 workers
     python benchmarks/service_load.py --database sqlite --trials 1000 --seconds 5
+    python benchmarks/service_load.py --rate 300               # 300 claims a second at given times; latencies from these times
     python benchmarks/service_load.py --baseline ../older      # the same load on the server of another checkout first
 
 Each run starts a server process on a database that holds `--trials` trials with results, and queues as many trials as
 the workers can take. The simulated workers evaluate nothing. A cycle of a worker is what a trial of one epoch sends:
 its curve, its result and the claim of the next trial. In a baseline checkout without the combined report, a cycle is
 claim, points and finish in three requests (`--separate` does this on the current checkout too).
+
+Without `--rate`, every worker sends its next request at once: with 100 workers, a latency of 333 ms at 300 claims a
+second follows from the waiting alone. With `--rate R`, the workers together send R requests a second at fixed times.
+A latency then counts from the time at which the request was due, also when all workers still waited for answers.
 
 The simulated workers run in a process of their own on the same machine, so on two cores they take part of the
 server's time: the CPU seconds of the server process for each claim are printed as well. On PostgreSQL its own
@@ -62,12 +67,30 @@ RESULT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Load:
-    """The figures of a run: claims a second, latencies in milliseconds, CPU milliseconds of the server a claim."""
+    """The figures of a run: claims a second, latencies in milliseconds, CPU milliseconds of the server a claim, and
+    requests that were answered with 503 and sent again."""
 
     rate: float
     median: float
     p99: float
     cpu: float
+    repeated: int
+
+
+class Schedule:
+    """When each request is due: `rate` a second, or at once without a rate."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate, self._begin, self._count = rate, time.perf_counter(), 0
+
+    async def due(self) -> float:
+        """Wait until the next request is due and return that moment."""
+        if self._rate is None:
+            return time.perf_counter()
+        moment = self._begin + self._count / self._rate
+        self._count += 1
+        await asyncio.sleep(max(0.0, moment - time.perf_counter()))
+        return moment
 
 
 def fill(url: str, done: int, queued: int) -> None:
@@ -162,47 +185,69 @@ def head_of(answer: bytes) -> tuple[int, str]:
     return number, answer[start : answer.index(b'"', start)].decode()
 
 
-async def work(port: int, count: int, seconds: float, combined: bool) -> tuple[int, float, list[float]]:
-    """Cycle with `count` workers; return claims, seconds and the latencies of the requests that claim."""
-    latencies: list[float] = []
-    end = time.monotonic() + seconds
+@dataclass
+class Work:
+    """What the workers did: claims, seconds, latencies of the requests that claim, repeated requests."""
 
-    async def one(number: int) -> int:
+    claims: int
+    seconds: float
+    latencies: list[float]
+    repeated: int
+
+
+async def work(port: int, count: int, seconds: float, combined: bool, rate: float | None = None) -> Work:
+    """Cycle with `count` workers, as fast as they can or at `rate` claims a second."""
+    done = Work(0, 0.0, [], 0)
+    first: list[tuple[Connection, tuple[int, str]]] = []
+
+    def ask_for_trial(number: int) -> dict[str, Any]:
+        return {"worker": f"w{number}", "device": "cpu", "slots": 1, "request": uuid.uuid4().hex}
+
+    async def sent(connection: Connection, path: str, body: Any) -> bytes:
+        while True:
+            status, answer = await connection.ask(path, body)
+            if status in (200, 204):
+                return answer
+            if status != 503:
+                raise RuntimeError(f"{path}: {status} {answer[:300]!r}")
+            done.repeated += 1
+            await connection.open()  # the server closes the connection after some refusals
+            await asyncio.sleep(0.2)
+
+    async def begin(number: int) -> None:
         connection = Connection(port)
         await connection.open()
-        claimed, claim = 0, (0, "")
+        claim = head_of(await sent(connection, "/claims", ask_for_trial(number))) if combined else (0, "")
+        first.append((connection, claim))
 
-        def ask_for_trial() -> dict[str, Any]:
-            return {"worker": f"w{number}", "device": "cpu", "slots": 1, "request": uuid.uuid4().hex}
-
-        async def sent(path: str, body: Any, good: tuple[int, ...]) -> bytes:
-            status, answer = await connection.ask(path, body)
-            if status not in good:
-                raise RuntimeError(f"{path}: {status} {answer[:300]!r}")
-            return answer
-
-        while time.monotonic() < end:
-            if not claim[0] or not combined:
-                begin = time.perf_counter()
-                claim = head_of(await sent("/claims", ask_for_trial(), (200,)))
-                latencies.append(time.perf_counter() - begin)
-                claimed += 1
-            attempt, token = claim
+    async def one(number: int, connection: Connection, claim: tuple[int, str]) -> None:
+        while True:
+            moment = await schedule.due()
+            if time.monotonic() >= end:
+                break
             if combined:
-                body = {"token": token, "result": {**RESULT, "curve": [POINT]}, "next": ask_for_trial()}
-                begin = time.perf_counter()
-                answer = await sent(f"/attempts/{attempt}/finish", body, (200,))
-                latencies.append(time.perf_counter() - begin)
-                claim = head_of(answer)
-                claimed += 1
+                body = {
+                    "token": claim[1],
+                    "result": {**RESULT, "curve": [POINT]},
+                    "next": ask_for_trial(number),
+                }
+                claim = head_of(await sent(connection, f"/attempts/{claim[0]}/finish", body))
             else:
-                await sent(f"/attempts/{attempt}/points", {"token": token, "points": [POINT]}, (200, 204))
-                await sent(f"/attempts/{attempt}/finish", {"token": token, "result": RESULT}, (200,))
-        return claimed
+                claim = head_of(await sent(connection, "/claims", ask_for_trial(number)))
+            done.latencies.append(time.perf_counter() - moment)
+            done.claims += 1
+            if not combined:
+                attempt, token = claim
+                await sent(connection, f"/attempts/{attempt}/points", {"token": token, "points": [POINT]})
+                await sent(connection, f"/attempts/{attempt}/finish", {"token": token, "result": RESULT})
 
-    begin = time.monotonic()
-    claims = sum(await asyncio.gather(*(one(number) for number in range(count))))
-    return claims, time.monotonic() - begin, latencies
+    await asyncio.gather(*(begin(number) for number in range(count)))
+    start = time.monotonic()
+    end = start + seconds
+    schedule = Schedule(rate)
+    await asyncio.gather(*(one(number, *pair) for number, pair in enumerate(first)))
+    done.seconds = time.monotonic() - start
+    return done
 
 
 def cpu_seconds(process: int) -> float:
@@ -215,15 +260,21 @@ def load_of(code: Path, url: str, arguments: argparse.Namespace, combined: bool)
     with tempfile.TemporaryDirectory() as name, serving(code, url, Path(name)) as (port, process):
         asyncio.run(work(port, arguments.workers, 2.0, combined))
         begin = cpu_seconds(process)
-        claims, seconds, latencies = asyncio.run(work(port, arguments.workers, arguments.seconds, combined))
+        done = asyncio.run(work(port, arguments.workers, arguments.seconds, combined, arguments.rate))
         used = cpu_seconds(process) - begin
-    ordered = sorted(latencies)
+    ordered = sorted(done.latencies)
     return Load(
-        rate=claims / seconds,
+        rate=done.claims / done.seconds,
         median=1000 * ordered[len(ordered) // 2],
         p99=1000 * ordered[int(len(ordered) * 0.99)],
-        cpu=1000 * used / claims,
+        cpu=1000 * used / (done.claims + (arguments.workers if combined else 0)),
+        repeated=done.repeated,
     )
+
+
+def combines(code: Path) -> bool:
+    """Return whether the server of a checkout knows the combined report."""
+    return "finish_and_claim" in (code / "service" / "store" / "attempts.py").read_text()
 
 
 @contextmanager
@@ -250,6 +301,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, action="append", help="trials that the database holds already")
     parser.add_argument("--workers", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--rate", type=float, help="claims a second that the workers together ask for")
     parser.add_argument("--separate", action="store_true", help="claim, points and finish as three requests")
     parser.add_argument("--baseline", type=Path, help="a checkout whose server runs the same load first")
     parser.add_argument("--fill", nargs=3, help=argparse.SUPPRESS)
@@ -264,13 +316,13 @@ def main() -> None:
     print(
         f"{len(os.sched_getaffinity(0))} cores of {model}, load {os.getloadavg()[0]:.1f}, {arguments.workers} workers\n"
     )
-    print("| database | trials | claims/s | ratio | median ms | p99 ms | server CPU ms a claim |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| database | trials | claims/s | ratio | median ms | p99 ms | server CPU ms a claim | repeated |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for kind in arguments.database or ["sqlite", "postgresql"]:
         for trials in arguments.trials or [1_000, 100_000]:
             before: Load | None = None
             for code in filter(None, (arguments.baseline, HERE)):
-                combined = code == HERE and not arguments.separate
+                combined = combines(code) and not arguments.separate
                 with databases(kind) as empty:
                     url = empty()
                     queued = str(int((arguments.seconds + 4) * 1000))
@@ -281,7 +333,7 @@ def main() -> None:
                 ratio = f"{found.rate / before.rate:.1f}" if before is not None else ""
                 before = found
                 print(
-                    f"| {label} | {trials:,} | {found.rate:.0f} | {ratio} | {found.median:.0f} | {found.p99:.0f} | {found.cpu:.1f} |",
+                    f"| {label} | {trials:,} | {found.rate:.0f} | {ratio} | {found.median:.0f} | {found.p99:.0f} | {found.cpu:.2f} | {found.repeated} |",
                     flush=True,
                 )
 

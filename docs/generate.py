@@ -31,6 +31,7 @@ from sparsemod.studies.study_file import (
     StudyNetwork,
     StudyPlotting,
 )
+from sparsemod.studies.torchprune_keys import TUTORIAL
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -111,6 +112,14 @@ def study_keys() -> str:
         inside = tuple(name for name in model.model_fields if name in ("network", "experiments", "plotting"))
         for line in _keys_table(model, inside)[2:]:
             lines.append(line.replace("| `", f"| `{path}.", 1) if path else line)
+    return "\n".join(lines)
+
+
+def torchprune_keys() -> str:
+    """Return a table of the keys of torchprune's parameter files."""
+    lines = ["| torchprune | here | meaning |", "| --- | --- | --- |"]
+    for key in TUTORIAL:
+        lines.append(f"| `{key.name}` | {f'`{key.ours}`' if key.ours else 'none'} | {key.meaning} |")
     return "\n".join(lines)
 
 
@@ -388,6 +397,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "spec_reference": spec_reference,
     "methods": methods,
     "study_keys": study_keys,
+    "torchprune_keys": torchprune_keys,
     "export_formats": export_formats,
     "config_keys": config_keys,
     "config_test_keys": config_test_keys,

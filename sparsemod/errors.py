@@ -212,6 +212,11 @@ class NoAnswer(ServerUnavailable):
     """The server's address does not answer."""
 
 
+def plain_message(message: str) -> str:
+    """Return a message of pydantic without its own words for an input and for an error of a validator."""
+    return message.removeprefix("Value error, ").replace("Input should", "should")
+
+
 def shorten(value: Any, limit: int = 80) -> str:
     """Return `repr(value)`; if it exceeds `limit` characters, `...` replaces its middle."""
     text = repr(value)

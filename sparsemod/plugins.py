@@ -31,7 +31,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from sparsemod.errors import InvalidInput, UnknownName
+from sparsemod.errors import InvalidInput, UnknownName, plain_message
 from sparsemod.registry import Registry
 
 
@@ -200,7 +200,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join([self.path, *map(str, first["loc"])])
-            raise InvalidInput(field, first["input"], first["msg"]) from None
+            raise InvalidInput(field, first["input"], plain_message(first["msg"])) from None
 
     def read(self, value: Any, names: Names = Names.KNOWN) -> C:
         """Return the config from plain data: a mapping, a member's name, or a config.
@@ -350,7 +350,7 @@ def _named(error: Any, keys: list[str]) -> InitErrorDetails:
     if isinstance(cause, InvalidInput):
         words = PydanticCustomError("plugin", "{allowed}", {"allowed": cause.allowed})
         return InitErrorDetails(type=words, loc=(*place, *cause.field.split(".")), input=cause.value)
-    text = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    text = plain_message(error["msg"])
     if error["type"] == "missing":
         text, value = "is missing", None
     words = PydanticCustomError("plugin", "{allowed}", {"allowed": text})

@@ -37,7 +37,7 @@ class TrialState(StrEnum):
     COMPLETED = "completed"  # every objective was measured
     INFEASIBLE = "infeasible"  # exceeds a budget; never trained
     FAILED = "failed"  # cannot be built, or lost too many attempts
-    STOPPED = "stopped"  # the user ended it
+    STOPPED = "stopped"  # the user or the stopping rule ended it
 
     @property
     def finished(self) -> bool:
@@ -194,6 +194,28 @@ class Artifact(Record):
     name: str
 
 
+class StopDecision(Record):
+    """Why a stopping rule ended a trial after `epoch` of `epochs` epochs.
+
+    `probability`: of ending on the front, None where the rule computes none. `expected`: the forecast of the task's
+    metric at the last epoch, in its unit; `deviation`: its standard deviation on the logit scale of `sparsemod.quality`.
+    Both are None when too few trials had ended for a forecast.
+    """
+
+    rule: str
+    epoch: Annotated[int, Field(ge=1, le=MAX_EPOCH)]
+    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCH)]
+    reason: str
+    probability: float | None = None
+    expected: float | None = None
+    deviation: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The decision as a sentence."""
+        return f"stopped by the rule {self.rule} after epoch {self.epoch} of {self.epochs}: {self.reason}"
+
+
 class TrialResult(Measured):
     """The result of one evaluation.
 
@@ -214,7 +236,7 @@ class TrialRecord(Measured):
     """A stored trial: its candidate, its plan and what is known of its result.
 
     `epochs` is the planned number; `trained_epochs` is the number behind its weights, inherited epochs
-    included. `seconds` maps pipeline stages to wall seconds.
+    included. `seconds` maps pipeline stages to wall seconds. `stopping`: why the stopping rule ended it, None for others.
     """
 
     index: int
@@ -228,6 +250,7 @@ class TrialRecord(Measured):
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
     artifacts: tuple[Artifact, ...] = ()
+    stopping: StopDecision | None = None
 
     @property
     def total_seconds(self) -> float:
@@ -238,6 +261,15 @@ class TrialRecord(Measured):
     def failure_message(self) -> str:
         """Why the trial failed, "" if it did not."""
         return self.failure.message if self.failure else ""
+
+    def completed_values(self) -> dict[str, float]:
+        """Return `values` of a completed trial, nothing for others."""
+        return self.values() if self.state is TrialState.COMPLETED else {}
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the stopping rule ended the trial, "" if it did not."""
+        return self.stopping.text if self.stopping else ""
 
     def artifact(self, kind: str) -> Artifact | None:
         """Return the trial's file of this kind, None without one."""

@@ -1,4 +1,4 @@
-"""Units of the metrics for people: bytes, milliseconds, multiply-adds, fractions.
+"""Units of the metrics for people: bytes, milliseconds, millijoules, multiply-adds, fractions.
 
 Inside the library every value is a float in the metric's unit. Only user input and output are text with
 units.
@@ -23,6 +23,7 @@ _BYTES = {
     "gib": 1024.0**3,
 }
 _MILLISECONDS = {"ms": 1.0, "s": 1000.0, "us": 0.001, "µs": 0.001}
+_MILLIJOULES = {"mj": 1.0, "j": 1000.0, "uj": 0.001, "µj": 0.001}
 _COUNT = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _FRACTION = {"": 1.0, "%": 0.01}
 _PLAIN = {"": 1.0}
@@ -90,6 +91,14 @@ class Metric:
                 if value < 1000
                 else f"{value / 1000:.2f} s"
             )
+        if self.unit == "mJ":
+            return (
+                f"{value * 1000:.3g} µJ"
+                if value < 1
+                else f"{value:.3g} mJ"
+                if value < 1000
+                else f"{value / 1000:.3g} J"
+            )
         if self.unit == "fraction":
             return f"{100 * value:.2f} %"
         if self.trained:
@@ -112,6 +121,7 @@ METRICS: dict[str, Metric] = {
         Metric("model_size", "B", "model size", _BYTES, "b"),
         Metric("working_memory", "B", "working memory", _BYTES, "b"),
         Metric("latency", "ms", "latency", _MILLISECONDS, "ms"),
+        Metric("energy", "mJ", "energy", _MILLIJOULES, "mj"),
         Metric("flash", "B", "flash", _BYTES, "b"),
         Metric("ram", "B", "RAM", _BYTES, "b"),
         Metric("macs", "MACs", "multiply-adds", _COUNT, ""),
@@ -122,11 +132,13 @@ OBJECTIVES = ("error", "model_size", "working_memory", "latency")
 """The objectives of a spec that names none."""
 LINKED = ("flash", "ram")
 """Flash and RAM on the device with code and stack: known only for an int8 network on a calibrated core."""
+ENERGY = "energy"
+"""Energy of one inference: known only for a device whose profile states its power."""
 ERROR = "error"
 """The metric of the task classification. In a spec it stands for the metric of the spec's task."""
 TRAINED = tuple(name for name, one in METRICS.items() if one.trained)
 """The metrics of tasks. A spec minimizes at most one of them, the metric of its task."""
-CHOICES = (*OBJECTIVES, *LINKED, "training_memory", *TRAINED[1:])
+CHOICES = (*OBJECTIVES, *LINKED, ENERGY, "training_memory", *TRAINED[1:])
 """The metrics that can be objectives; a spec names one to four."""
 ALIASES = {"size": "model_size", "memory": "working_memory", "time": "latency"}
 

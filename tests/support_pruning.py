@@ -115,6 +115,46 @@ class Grouped(nn.Sequential):
         )  # fmt: skip
 
 
+class Shuffled(nn.Module):
+    """A bottleneck of ShuffleNet: grouped convolutions around a channel shuffle and a depthwise one, and a sum."""
+
+    shape = (3, 6, 6)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, padding=1)
+        self.reduce = nn.Conv2d(12, 18, 1, groups=3)
+        self.norm = nn.BatchNorm2d(18)
+        self.depthwise = nn.Conv2d(18, 18, 3, padding=1, groups=18)
+        self.restore = nn.Conv2d(18, 12, 1, groups=3)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.stem(x))
+        y = functional.relu(self.norm(self.reduce(x)))
+        n, channels, height, width = y.shape
+        y = y.view(n, 3, channels // 3, height, width).transpose(1, 2).reshape(n, channels, height, width)
+        return self.head((x + self.restore(self.depthwise(y))).mean((2, 3)))
+
+
+class Recurrent(nn.Module):
+    """A convolution over time, a bidirectional GRU of two layers, an LSTM without biases, and its last state."""
+
+    shape = (5, 9)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(5, 8, 3, padding=1)
+        self.gru = nn.GRU(8, 6, 2, bidirectional=True, batch_first=True)
+        self.lstm = nn.LSTM(12, 10, bias=False, batch_first=True)
+        self.head = nn.Linear(20, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, _ = self.gru(functional.relu(self.conv(x)).transpose(1, 2))
+        steps, (last, _) = self.lstm(steps)
+        return self.head(torch.cat([last[-1], steps.mean(1)], 1))
+
+
 class Shared(nn.Module):
     """One convolution used twice, and a linear layer on vectors."""
 
@@ -140,7 +180,9 @@ class Mlp(nn.Sequential):
         )
 
 
-MODULES = (Plain, FlattenBlocks, Residual, Concat, Depthwise, Grouped, Shared, Mlp)
+MODULES = (
+    Plain, FlattenBlocks, Residual, Concat, Depthwise, Grouped, Shuffled, Recurrent, Shared, Mlp,
+)  # fmt: skip
 
 
 def seeded(kind: type[nn.Module], seed: int = 0) -> nn.Module:

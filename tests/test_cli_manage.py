@@ -89,7 +89,9 @@ def test_pauses_are_shown_and_failed_trials_are_retried(
         client.finish(second.attempt, second.token, fault())
     assert "has failed by a fault" in cli(capsys, "retry", "1")
     assert f"1 trial of experiment {identity} (poor) queued again: 0" in cli(capsys, "retry", "poor")
-    assert "trial 1 is queued: only a failed trial" in cli(capsys, "retry", "poor", "-t", "1", code=2)
+    assert "trial 1 is queued: only a failed or a stopped trial" in cli(
+        capsys, "retry", "poor", "-t", "1", code=2
+    )
     running.store.pause("files", "no artifact", experiment=identity)
     assert f"experiment {identity} (poor) is paused: no artifact" in cli(capsys, "list")
     assert "paused: no artifact" in cli(capsys, "show", "poor")

@@ -23,9 +23,15 @@ def dense(width: int) -> nn.Module:
 
 def test_assembled_weights_are_those_of_the_c_text() -> None:
     network = quantized(Every)
-    made = generate(network, name="network")
+    core = Emulator().machine.core
+    made, by_assembler = generate(network, name="network", core=core), program(network, core)
+    assert any(layer.special for layer in made.layers)
+    files = {file: content for file, content in made.files.items() if file not in by_assembler.kernels}
     as_text = replace(
-        program(network), network={f: made.files[f] for f in ("network.h", "network.c", "network.weights.h")}
+        by_assembler,
+        network={
+            file: text for file, text in files.items() if file.endswith((".c", ".h")) and file != "main.c"
+        },
     )
     images = np.random.default_rng(0).integers(-128, 128, (3, *network.input_shape)).astype(np.int8)
     text = Emulator().run(as_text, network.tensors[network.input].to_memory(images).reshape(3, -1))
@@ -40,7 +46,7 @@ def test_weights_that_cannot_fit_are_refused_before_anything_is_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network = quantized(lambda: dense(30_000))
-    data = generate(network).data_bytes
+    data = generate(network, core="cortex-m4").data_bytes
     monkeypatch.setattr("sparsemod.emulator.emulator.prepared", lambda *_: pytest.fail("compiled"))
     started = time.process_time()
     with pytest.raises(DoesNotFit, match="ROM is exceeded by") as caught:

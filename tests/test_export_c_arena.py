@@ -29,8 +29,8 @@ def problems(draw: st.DrawFn) -> BufferProblem:
     for index in range(draw(st.integers(1, 7))):
         reads = tuple(draw(st.lists(st.sampled_from(list(sizes)), min_size=1, max_size=2, unique=True)))
         name = f"b{index}"
-        in_place = reads if draw(st.booleans()) else ()
-        steps.append(Step(name, reads, name, in_place, draw(st.sampled_from([0, 0, 0, 3]))))
+        overlaps = dict.fromkeys(reads, draw(st.sampled_from([0, 0, 1, 2]))) if draw(st.booleans()) else {}
+        steps.append(Step(name, reads, name, overlaps, draw(st.sampled_from([0, 0, 0, 3]))))
         sizes[name] = draw(st.integers(1, 9))
     unread = [n for n in sizes if not any(n in step.reads for step in steps) and n != "in"]
     if len(unread) > 1:
@@ -86,8 +86,7 @@ def test_addresses_never_overlap_while_both_live(problem: BufferProblem) -> None
             start, size = made.offsets[step.writes], problem.sizes[step.writes]
             held = set(memory[start : start + size])
             shared = {n for n in step.reads if n in held}
-            assert shared <= set(step.in_place)
-            assert all(made.offsets[n] == start for n in shared)
+            assert all(made.offsets[n] - start >= step.overlaps[n] for n in shared)
             if step.scratch:
                 assert "scratch" not in held or not range(
                     max(start, made.scratch[step.name]),
@@ -118,26 +117,33 @@ def test_a_better_order_is_found() -> None:
 
 
 def test_a_residual_by_hand() -> None:
-    # input 108; stem 288 (scratch 27), first 216 (72), second 288 (54) while stem waits; the sum works in place
+    # input 108; stem 288 (scratch 27), first 216 (72), second 288 (54) while stem waits; the sum works in place.
+    # Before second writes position 34, it has read the windows up to position 34, and needs those from position 28 on:
+    # 35 * 8 bytes are written, and 28 * 6 are free.
     found = plan(quantize(seeded(Residual), torch.randn(16, 3, 6, 6)))
     alive = dict(found.timeline)
     assert alive["stem"] == 108 + 288 + 27
     assert alive["first"] == 288 + 216 + 72
-    assert alive["second"] == 288 + 216 + 288 + 54
+    assert alive["second"] == 288 + 216 + (35 * 8 - 28 * 6) + 54
     assert [v for k, v in alive.items() if "add" in k] == [288 + 288]
-    assert found.size == 846 and found.lost == 0
+    assert found.size == 670 and found.lost == 0
 
 
 def test_views_and_pools_need_no_extra_memory() -> None:
     module = nn.Sequential(nn.Conv2d(1, 4, 1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)).eval()
     network = quantize(module, torch.randn(8, 1, 4, 4))
     found = plan(network)
-    assert found.size == 16 + 64 and len(set(found.offsets.values())) == 2
+    assert found.size == 64 + 1, (
+        "the convolution writes its last position after it has read the input's last byte"
+    )
+    assert len(set(found.offsets.values())) == 2
     assert [name for name, _ in found.timeline] == ["0", "1", "3"]
     overlapping = nn.Sequential(
         nn.Conv2d(1, 4, 1), nn.MaxPool2d(3, 1, 1), nn.Flatten(), nn.Linear(64, 3)
     ).eval()
-    assert plan(quantize(overlapping, torch.randn(8, 1, 4, 4))).size == 128
+    assert plan(quantize(overlapping, torch.randn(8, 1, 4, 4))).size == 64 + (4 + 1) * 4, (
+        "a row and a position"
+    )
 
 
 def test_impossible_problems_are_refused() -> None:

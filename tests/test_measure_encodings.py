@@ -18,9 +18,9 @@ from sparsemod.export.c.arena import node
 from sparsemod.export.c.encoding import encoded_layers, encodings, gaps, smallest
 from sparsemod.graph import Graph, capture, deployed
 from sparsemod.kinds.encodings import ENCODINGS
-from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose
+from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose, code_bytes, layer_flash
 from sparsemod.measure.predicted import chosen_encodings, predict
-from sparsemod.measure.work import Weights, layer_instructions, sparse_features, stored_forms, work_of
+from sparsemod.measure.work import Weights, Work, layer_instructions, sparse_features, stored_forms, work_of
 from sparsemod.pipeline.deployment import encoding_goal
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.trial import evaluate
@@ -68,8 +68,9 @@ def costs(graph: Graph, zeros: float, goal: EncodingGoal) -> tuple[float, float]
 
 def test_thirty_percent_of_zeros_do_not_slow_resnet8_down(graph: Graph) -> None:
     dense = costs(graph, 0.0, EncodingGoal())
-    for goal in (EncodingGoal(), SPEED):
-        assert costs(graph, 0.3, goal) == dense
+    assert costs(graph, 0.3, SPEED) == dense
+    both = costs(graph, 0.3, EncodingGoal())
+    assert both[0] <= dense[0] and both[1] < 1.001 * dense[1]
     small = costs(graph, 0.3, FLASH)
     assert small[0] < 0.85 * dense[0] and small[1] > 2.5 * dense[1], "what smaller flash would cost"
 
@@ -78,7 +79,7 @@ def test_many_zeros_are_omitted_for_every_goal(graph: Graph) -> None:
     dense = costs(graph, 0.0, EncodingGoal())
     for goal in (EncodingGoal(), SPEED, FLASH):
         flash, instructions = costs(graph, 0.95, goal)
-        assert flash < 0.25 * dense[0] and instructions < 0.6 * dense[1]
+        assert flash < 0.25 * dense[0] and instructions < 0.8 * dense[1]
 
 
 def test_limits_of_flash_and_instructions_are_kept_with_as_little_loss_as_possible(graph: Graph) -> None:
@@ -93,24 +94,30 @@ def test_limits_of_flash_and_instructions_are_kept_with_as_little_loss_as_possib
     assert costs(graph, 0.5, replace(SPEED, most_flash=1000.0))[0] == small[0]
 
 
-def total(layers: list[EncodedLayer], names: Any, goal: EncodingGoal) -> tuple[float, float]:
+def total(layers: list[EncodedLayer], names: Any) -> tuple[float, float]:
     flash = instructions = 0.0
+    works = []
     for layer, name in zip(layers, names, strict=True):
-        stored = next(s for s in stored_forms(layer.weights) if s.name == name)
-        features = layer.features if name == "dense" else sparse_features(layer.features, stored)
-        flash += stored.bytes + MODEL.layer_code.get(name, 0.0)
-        instructions += layer_instructions(layer.kernel, features, MODEL)
-    return flash + sum(MODEL.code.get(name, 0.0) for name in set(names)), instructions
+        stored = next(s for s in stored_forms(layer.weights) if s.name == name.replace("plain", "dense"))
+        work = Work(layer.name, layer.kernel, layer.features, "dense", layer.dsp).on(MODEL)
+        if name == "plain":
+            work = Work(layer.name, layer.kernel, layer.features, "dense")
+        elif name != "dense":
+            work = Work(layer.name, layer.kernel, sparse_features(layer.features, stored), name)
+        flash += stored.bytes + layer_flash(MODEL, work)
+        instructions += layer_instructions(work.kernel, work.features, MODEL)
+        works.append(work)
+    return flash + code_bytes(MODEL, works), instructions
 
 
 def smaller(layer: EncodedLayer) -> list[str]:
     dense, *others = stored_forms(layer.weights)
-    return ["dense", *(form.name for form in others if form.bytes < dense.bytes)]
+    return ["dense", "plain", *(form.name for form in others if form.bytes < dense.bytes)]
 
 
 def test_a_few_zeros_change_nothing(graph: Graph) -> None:
-    for goal in (EncodingGoal(), SPEED, FLASH):
-        assert set(chosen_encodings(graph, left(graph, 0.1), goal).values()) == {"dense"}
+    for goal, stored in ((EncodingGoal(), "dense"), (SPEED, "dense"), (FLASH, "plain")):
+        assert set(chosen_encodings(graph, left(graph, 0.1), goal).values()) == {stored}
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -129,8 +136,8 @@ def test_no_choice_is_better_for_the_goal(seed: int) -> None:
     layers = encoded_layers(quantized(module, (2, 8, 8)))
     for goal in (EncodingGoal(), FLASH, SPEED):
         chosen = choose(layers, MODEL, goal)
-        every = [total(layers, names, goal) for names in product(*(smaller(layer) for layer in layers))]
-        flash, instructions = total(layers, [chosen[layer.name] for layer in layers], goal)
+        every = [total(layers, names) for names in product(*(smaller(layer) for layer in layers))]
+        flash, instructions = total(layers, [chosen[layer.name] for layer in layers])
         if goal is SPEED:
             assert instructions <= 1.001 * min(i for _, i in every)
         elif goal is FLASH:

@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 import torch
-from support_pruning import MODULES, Plain, Residual, begun, seeded
+from support_pruning import MODULES, Grouped, Plain, Recurrent, Residual, Shuffled, begun, seeded
 from torch import nn
 
+from sparsemod.export.c.host import host_run_all
 from sparsemod.graph import capture
+from sparsemod.pruning import METHODS
 from sparsemod.pruning.channels import channels_of
 from sparsemod.pruning.filters.allocation import Counter, equal_shares
-from sparsemod.pruning.weights import prunable_weights
+from sparsemod.pruning.filters.method import FilterConfig
+from sparsemod.quantization import SCHEMES, IntegerNetwork, quantize
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +27,9 @@ def test_a_share_of_the_weights_is_the_nearest_that_equal_shares_reach(kind: Any
     module = seeded(kind)
     graph = capture(module, kind.shape)
     counter = Counter(graph, channels := channels_of(graph, module.state_dict()))
-    assert counter.weights == sum(w.numel() for w in prunable_weights(module).values())
+    assert counter.weights == sum(tensor.numel() for tensor in module.parameters() if tensor.dim() > 1), (
+        "of convolutions, linear and recurrent layers"
+    )
     kept = equal_shares(counter, sparsity, "weights")
     wanted = (1 - sparsity) * counter.weights
     reachable = [
@@ -45,6 +50,63 @@ def test_a_channel_that_nobody_reads_goes_first(name: str) -> None:
     method.before_epoch(1, 1)
     gone = (~method.masks["0.weight"].flatten(1).any(1)).nonzero().flatten().tolist()
     assert {1, 4, 8} <= set(gone) if len(gone) >= 3 else set(gone) <= {1, 4, 8}
+
+
+@pytest.mark.parametrize("name", ["pfp", "thinet"])
+def test_a_place_that_no_group_reads_goes_first(name: str) -> None:
+    module = seeded(Grouped)
+    with torch.no_grad():
+        module[0].bias.fill_(9.0)
+        module[2].weight[:, 1] = 0
+    method = begun(name, module, Grouped.shape, sparsity=0.3)
+    method.before_epoch(1, 1)
+    gone = (~method.masks["0.weight"].flatten(1).any(1)).nonzero().flatten().tolist()
+    assert gone == [1, 5]
+
+
+@pytest.mark.parametrize("name", ["pfp", "thinet"])
+def test_a_feature_that_no_recurrent_unit_reads_goes_first(name: str) -> None:
+    module = seeded(Recurrent)
+    with torch.no_grad():
+        module.conv.bias.fill_(9.0)
+        for weight in (module.gru.weight_ih_l0, module.gru.weight_ih_l0_reverse):
+            weight[:, [2, 5]] = 0
+    method = begun(name, module, Recurrent.shape, sparsity=0.3)
+    method.before_epoch(1, 1)
+    gone = (~method.masks["conv.weight"].flatten(1).any(1)).nonzero().flatten().tolist()
+    assert {2, 5} <= set(gone) if len(gone) >= 2 else set(gone) <= {2, 5}
+
+
+FILTERS = [name for name in METHODS.names() if issubclass(METHODS.config_of(name), FilterConfig)]
+
+
+def test_groups_and_recurrent_units_shrink_by_every_method_train_on_and_run_as_c() -> None:
+    cases, names = [], []
+    for kind in (Shuffled, Recurrent):
+        for name in FILTERS:
+            module = seeded(kind)
+            method = begun(name, module, kind.shape, sparsity=0.5, of="weights")
+            method.before_epoch(1, 1)
+            optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9, weight_decay=0.1)
+            x, y = method.context.samples.slice(0, 16)
+            for _ in range(2):
+                optimizer.zero_grad()
+                method.context.loss(module(x), y).backward()
+                optimizer.step()
+                method.after_step()
+            left = {n: int(m.sum()) for n, m in method.masks.items()}
+            assert abs(method.sparsity - 0.5) < 0.15, (name, left)
+            method.finish()
+            small = method.transform(module.eval(), kind.shape)
+            weights = sum(t.numel() for t in small.parameters() if t.dim() > 1)
+            whole = sum(t.numel() for t in module.parameters() if t.dim() > 1)
+            assert weights == round((1 - method.sparsity) * whole)
+            network = quantize(small, torch.randn(16, *kind.shape), SCHEMES.config("static"))
+            assert isinstance(network, IntegerNetwork)
+            cases.append((network, network.quantize_input(torch.randn(2, *kind.shape))))
+            names.append((kind.__name__, name))
+    for case, (network, images), output in zip(names, cases, host_run_all(cases), strict=True):
+        assert (output == network.run(images)).all(), case
 
 
 def test_thinet_removes_channels_as_an_exhaustive_search_does_one_by_one() -> None:

@@ -119,9 +119,11 @@ def test_pruned_filters_give_exact_zeros_and_the_planned_counts_remain(kind):
             labels = channels.rows[name]
             mine = [i for i, label in enumerate(labels.tolist()) if label in group.units]
             if mine:
-                alive = tensors[name][mine].flatten(1).ne(0).any(1)
-                seen[name] = seen.get(name, 0) + int(alive.sum())
-                assert int(alive.sum()) == planned_keep(len(group.units), 0.5)
+                alive = tensors[name][mine].flatten(1).ne(0).any(1).tolist()
+                seen[name] = seen.get(name, 0) + sum(alive)
+                states = {(labels[i], stays) for i, stays in zip(mine, alive, strict=True)}
+                assert len(states) == len(group.units), "rows of one unit go together"
+                assert sum(stays for _, stays in states) == planned_keep(len(group.units), 0.5)
     assert seen
 
 

@@ -9,8 +9,10 @@ from support_pruning import (
     FlattenBlocks,
     Grouped,
     Plain,
+    Recurrent,
     Residual,
     Shared,
+    Shuffled,
     seeded,
     started,
 )
@@ -53,7 +55,7 @@ def test_a_shrunk_module_is_smaller_and_computes_the_same(kind, sparsity, seed):
         torch.testing.assert_close(small(x), module(x), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(t, before[n]) for n, t in module.state_dict().items())
     # the same shapes were promised before training
-    planned = planned_shrink_graph(capture(seeded(kind, seed + 1), kind.shape), sparsity)
+    planned = planned_shrink_graph(capture(seeded(kind, seed + 1), kind.shape), sparsity, module.state_dict())
     assert dict(planned.shapes) == dict(capture(small, kind.shape).shapes)
     if sparsity > 0.5:
         assert parameters(small) < parameters(module)
@@ -63,7 +65,7 @@ def test_a_shrunk_module_is_smaller_and_computes_the_same(kind, sparsity, seed):
 @pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.9])
 def test_the_cut_graph_is_the_capture_of_the_cut_module(kind, sparsity):
     module = seeded(kind)
-    cut = planned_shrink_graph(capture(module, kind.shape), sparsity)
+    cut = planned_shrink_graph(capture(module, kind.shape), sparsity, module.state_dict())
     captured = capture(shrink(pruned(module, kind.shape, sparsity), kind.shape), kind.shape)
     assert [(o.name, o.kind, dict(o.attributes)) for o in cut.operators] == [
         (o.name, o.kind, dict(o.attributes)) for o in captured.operators
@@ -95,15 +97,57 @@ def test_added_layers_lose_the_same_filters_also_across_a_concat():
     assert (small.a.out_channels, small.b.out_channels, small.c.out_channels) == (3, 2, 5)
 
 
-def test_grouped_convolutions_are_kept_whole_and_named():
+def test_the_groups_of_a_convolution_lose_the_same_places():
     channels = channels_of(capture(seeded(Grouped), Grouped.shape))
-    assert channels.frozen == {
-        "0": "tied to a grouped convolution",
-        "2": "tied to a grouped convolution",
-        "8": "coupled to the network's output",
-    }
+    assert channels.frozen == {"8": "coupled to the network's output"}
+    assert channels.labels["0"].tolist() == channels.labels["0"][:4].tolist() * 2
     small = shrink(pruned(seeded(Grouped), Grouped.shape, 0.5), Grouped.shape)
-    assert small[2].weight.shape == (6, 4, 3, 3) and small[4].out_channels == 5
+    assert (small[0].out_channels, small[2].groups, small[2].in_channels) == (4, 2, 4)
+    assert small[2].weight.shape == (4, 2, 3, 3) and small[4].weight.shape == (5, 4, 1, 1)
+
+
+def test_channels_pass_a_shuffle_between_grouped_convolutions():
+    module = seeded(Shuffled)
+    channels = channels_of(capture(module, Shuffled.shape))
+    assert channels.frozen == {"head": "coupled to the network's output"}
+    small = shrink(pruned(module, Shuffled.shape, 0.5), Shuffled.shape)
+    assert (small.stem.out_channels, small.restore.out_channels) == (6, 6), "they are added"
+    assert (small.reduce.groups, small.reduce.in_channels, small.reduce.out_channels) == (3, 6, 9)
+    assert (small.depthwise.groups, small.restore.in_channels) == (9, 9)
+
+
+def test_a_shuffle_without_grouped_convolution_keeps_its_channels():
+    module = nn.Sequential(nn.Conv2d(2, 8, 1), nn.ChannelShuffle(4), nn.Conv2d(8, 3, 1))
+    assert channels_of(capture(module, (2, 4, 4))).frozen["0"] == "its channels are copied to other places"
+
+
+def test_units_and_inputs_of_recurrent_layers_are_removed():
+    module = seeded(Recurrent)
+    before = channels_of(capture(module, Recurrent.shape), module.state_dict())
+    assert before.frozen == {"head": "coupled to the network's output"}
+    sizes = {group.layers: len(group.units) for group in before.groups}
+    gru = ("gru.l0", "gru.l0_reverse", "gru.l1", "gru.l1_reverse")
+    assert sizes == {("conv",): 8, gru: 6, ("lstm.l0",): 10}
+    small = shrink(pruned(module, Recurrent.shape, 0.5), Recurrent.shape)
+    assert (small.conv.out_channels, small.gru.input_size, small.gru.hidden_size) == (4, 4, 3)
+    assert (small.lstm.input_size, small.lstm.hidden_size, small.head.in_features) == (6, 5, 10)
+    assert small.gru.weight_ih_l1_reverse.shape == (9, 6) and small.lstm.weight_hh_l0.shape == (20, 5)
+
+
+def test_a_recurrent_layer_used_twice_is_kept():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.gru = nn.Conv1d(4, 6, 1), nn.GRU(6, 6, batch_first=True)
+            self.head = nn.Linear(6, 2)
+
+        def forward(self, x):
+            steps, _ = self.gru(self.conv(x).transpose(1, 2))
+            return self.head(self.gru(steps)[0].mean(1))
+
+    module = Twice()
+    channels = channels_of(capture(module, (4, 5)), module.state_dict())
+    assert not channels.groups and channels.frozen["conv"] == "a recurrent layer reads them"
 
 
 def test_a_layer_used_twice_is_pruned_once():

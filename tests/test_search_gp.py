@@ -7,6 +7,7 @@ from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scal
 from numpy.testing import assert_allclose
 from support_search import SPACE, costs
 
+from sparsemod.quality import error_of, logit
 from sparsemod.search import gp, posterior
 from sparsemod.search.costs import CostEstimate, table
 
@@ -21,7 +22,7 @@ def test_the_posterior_is_botorchs() -> None:
     x, errors = data(gp.SAMPLED + 1)
     [found] = gp.fit(x, errors)
     model = gp.ErrorModel(x, errors, [found])
-    logs = gp.logit(errors)
+    logs = logit(errors)
     scale = np.sqrt((101 * logs.var(ddof=1) + gp.PRIOR_POINTS * gp.PRIOR_SPREAD**2) / (101 + gp.PRIOR_POINTS))
     y = torch.from_numpy((logs - logs.mean()) / scale)[:, None]
     kernel = get_covar_module_with_dim_scaled_prior(5)
@@ -42,7 +43,7 @@ def test_it_learns_and_a_fantasy_lowers_the_doubt() -> None:
     new, truth = data(100, seed=7)
     model = gp.ErrorModel(x, errors, gp.fit(x, errors))
     mean, before = model.predict(new)
-    assert np.corrcoef(mean, gp.logit(truth))[0, 1] > 0.95
+    assert np.corrcoef(mean, logit(truth))[0, 1] > 0.95
     model.add(new[:1], mean[:1])
     again, after = model.predict(new)
     assert after[0] < before[0]
@@ -61,8 +62,8 @@ def test_epochs_are_modelled_and_not_mixed() -> None:
     after = {}
     for e in (2.0, 16.0):
         after[e], _ = model.predict(np.column_stack([new, np.full(100, gp.fidelity(e))]))
-        assert np.corrcoef(after[e], gp.logit(truth * (2.0 / e) ** 0.5))[0, 1] > 0.9
-    gained = gp.logit(truth) - gp.logit(truth / 8.0**0.5)
+        assert np.corrcoef(after[e], logit(truth * (2.0 / e) ** 0.5))[0, 1] > 0.9
+    gained = logit(truth) - logit(truth / 8.0**0.5)
     assert_allclose((after[2.0] - after[16.0]).mean(), gained.mean(), rtol=0.15)
 
 
@@ -82,13 +83,13 @@ def test_few_points_leave_the_doubt_that_a_single_fit_denies() -> None:
     for seed in range(6):
         rng = np.random.default_rng(seed)
         x, new = rng.random((10, 12)), rng.random((100, 12))
-        errors, truth = (gp.error_of(2.0 - 6.0 * (z[:, 0] > 0.6) * (z[:, 1] > 0.5)) for z in (x, new))
-        logs = gp.logit(errors)
+        errors, truth = (error_of(2.0 - 6.0 * (z[:, 0] > 0.6) * (z[:, 1] > 0.5)) for z in (x, new))
+        logs = logit(errors)
         peak = gp.peak(x, (logs - logs.mean()) / max(1e-9, logs.std(ddof=1)))
         models = [gp.ErrorModel(x, errors, members) for members in (gp.fit(x, errors), (peak,))]
         squares = []
         for mean, deviation in (model.predict(new) for model in models):
-            squares.append(float(np.mean(((gp.logit(truth) - mean) / deviation) ** 2)))
+            squares.append(float(np.mean(((logit(truth) - mean) / deviation) ** 2)))
         surprise.append(squares)
     sampled, single = np.array(surprise).T
     assert (sampled < single).all() and np.median(sampled) < 3.0
@@ -136,4 +137,4 @@ def test_estimated_costs_rank_unknown_candidates() -> None:
 
 def test_the_scale_of_the_model_has_an_inverse() -> None:
     errors = np.linspace(0.0, 1.0, 21)
-    assert_allclose(gp.error_of(gp.logit(errors)), errors, atol=1e-12)
+    assert_allclose(error_of(logit(errors)), errors, atol=1e-12)

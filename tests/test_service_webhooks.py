@@ -296,6 +296,14 @@ def test_private_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyP
         post("http://evil.example/", "secret", "ping", 1, {})
 
 
+@pytest.mark.parametrize("url", ["ftp://x", "x", "", "gopher://receiver.example/hook"])
+def test_the_error_says_which_addresses_a_webhook_may_have(tmp_path: Path, url: str) -> None:
+    with open_app(tmp_path) as http:
+        error = http.post("/webhooks", json={"url": url}).json()["error"]
+    assert error["field"] == "url" and error["value"] == repr(url)
+    assert error["allowed"] == "an address that begins with https:// or http://"
+
+
 @pytest.mark.parametrize(
     "url",
     ["ftp://a.example", "https://", "https://me:pw@a.example", "https://a.example/#x", "http://a.example:0/",

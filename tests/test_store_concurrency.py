@@ -12,7 +12,7 @@ from support_kill import until
 from support_postgres import Postgres
 from support_store import completed, fault, fill, spec, suggestions
 
-from service.store import Store
+from service.store import Store, engine
 from sparsemod.errors import StaleLease
 from sparsemod.records import TrialResult, TrialState
 
@@ -125,4 +125,19 @@ def test_a_trial_is_not_queued_again_by_a_report_that_waited_for_its_stop(
         other.commit()
         assert reported.result().state is TrialState.STOPPED
     assert store.trial(made, claim.trial).state is TrialState.STOPPED
+    store.close()
+
+
+def test_connections_that_the_server_closed_are_replaced(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restart of PostgreSQL: an idle connection is tested before its next use."""
+    monkeypatch.setattr(engine, "IDLE_SECONDS", 0.0)
+    url = postgres.database()
+    store = Store.open(url)
+    assert not store.closed()
+    with postgres.connect() as connection:
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        assert connection.execute(ended, [sa.make_url(url).database]).fetchall() == [(True,)]
+    assert store.check() == engine.HEAD
     store.close()

@@ -182,7 +182,9 @@ def test_failed_trials_are_tried_again_with_all_their_attempts(store: Store) -> 
     assert store.retry(made, [2, 0]) == [0, 2]
     claim = taken(store, "w")
     assert store.finish(claim.attempt, claim.token, completed()).state is TrialState.COMPLETED
-    with pytest.raises(Conflict, match="trial 0 is completed: only a failed trial can be retried"):
+    with pytest.raises(
+        Conflict, match="trial 0 is completed: only a failed or a stopped trial can be retried"
+    ):
         store.retry(made, [1, 0])
 
 

@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.sources.spacing import Spacing
 from sparsemod.sources.study import StudyConfig
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.studies.study_file import (
     Customization,
     StudyExperiments,
@@ -17,6 +19,7 @@ from sparsemod.studies.study_file import (
     read_study,
 )
 from sparsemod.studies.torchprune_file import convert, is_torchprune
+from sparsemod.studies.torchprune_keys import TUTORIAL
 from sparsemod.yaml_text import dump_yaml
 
 COMMON = """
@@ -162,8 +165,9 @@ def test_a_file_of_torchprune_is_converted(tmp_path: Path) -> None:
         assert is_torchprune(yaml.safe_load(text)) == (name != "resnet.yaml")
     converted = convert(tmp_path / "resnet20.yaml")
     assert set(converted.notes) == {
-        "directories: no meaning here",
+        "directories: results are in --out, data sets in $SPARSEMOD_DATA",
         "network.outputSize: the dataset states its classes",
+        "training.earlyStopEpoch: the best epoch always counts",
         "training.metricsTest: training.metric defines the error",
         "training.transformsTrain: Jitter has no counterpart",
     }
@@ -185,6 +189,40 @@ def test_a_file_of_torchprune_is_converted(tmp_path: Path) -> None:
     target.write_text(dump_yaml(sweep.data))
     first, second = read_study(target)
     assert first.spec.training.learning_rate == 0.01 and source(second.spec).nets == 1
+
+
+TUTORIAL_KEYS = """
+file network.name network.dataset network.outputSize
+training.transformsTrain training.transformsTest training.transformsFinal training.loss training.lossKwargs
+training.metricsTest training.batchSize training.testBatchSize training.optimizer training.optimizerKwargs.lr
+training.optimizerKwargs.weight_decay training.optimizerKwargs.nesterov training.optimizerKwargs.momentum
+training.enableAMP training.numEpochs training.startEpoch training.earlyStopEpoch training.lrSchedulers
+experiments.methods experiments.mode experiments.numRepetitions experiments.numNets experiments.plotting.minVal
+experiments.plotting.maxVal experiments.spacing.type experiments.spacing.numIntervals experiments.spacing.maxVal
+experiments.spacing.minVal experiments.retrainIterations customizations
+blacklist coresets directories network_names network_colors
+"""
+"""The keys that torchprune's tutorial files describe."""
+
+
+def test_every_key_of_torchprunes_tutorial_has_its_line() -> None:
+    told = {key.name: key for key in TUTORIAL}
+    assert set(told) - {"experiments.spacing.values"} == set(TUTORIAL_KEYS.split())
+    sections = {
+        "network": StudyNetwork,
+        "experiments": StudyExperiments,
+        "experiments.plotting": StudyPlotting,
+    }
+    for key in TUTORIAL:
+        section, _, name = key.ours.rpartition(".")
+        if section in sections:
+            assert name in sections[section].model_fields, key.ours
+        elif section == "training":
+            assert name == "epochs" or name in TrainingSpec.model_fields, key.ours
+        elif section == "experiments.spacing":
+            assert name in Spacing.model_fields, key.ours
+    page = (Path(__file__).parent.parent / "docs" / "compression.md").read_text()
+    assert "<!-- generated: torchprune_keys -->" in page
 
 
 def test_every_key_is_described_in_the_documentation() -> None:

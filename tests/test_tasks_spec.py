@@ -5,8 +5,8 @@ import pytest
 
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.pipeline.problem import Problem
+from sparsemod.quality import Quality
 from sparsemod.records import DataInfo
-from sparsemod.search.quality import Quality
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import LOSSES, METRICS, TASKS
 from sparsemod.spec.task_choice import check_task

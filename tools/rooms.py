@@ -42,7 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("sparsemod.plugins", "sparsemod.seeds"),
     ("sparsemod.objectives", "sparsemod.space", "sparsemod.stages"),
-    ("sparsemod.sources", "sparsemod.targets"),
+    ("sparsemod.quality", "sparsemod.sources", "sparsemod.targets"),
     ("sparsemod.spec", "sparsemod.kinds"),
     ("sparsemod.data", "sparsemod.graph", "sparsemod.arena", "sparsemod.networks"),
     (
@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "sparsemod.training",
         "sparsemod.morphisms",
         "sparsemod.report",
+        "sparsemod.stopping",
         "sparsemod.substitutes",
     ),
     ("sparsemod.quantization",),

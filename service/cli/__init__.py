@@ -26,6 +26,7 @@ from service.cli import (
     measuring,
     operating,
     results,
+    retrying,
     serving,
     studying,
     summary,
@@ -37,12 +38,14 @@ from service.cli import (
 )
 from service.cli.common import AT_END, complain
 from service.cli.output import degrade, describe, discard_output
+from service.cli.usage import Program
 from service.client.credentials import VARIABLE
 
 NO_SERVER = "start a server with `sparsemod serve`, or name one with --server or SPARSEMOD_SERVER"
 
 app = typer.Typer(
     name="sparsemod",
+    cls=Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -64,6 +67,7 @@ for group, title in (
     (maintenance, "The service"),
     (operating, "The service"),
     (experiments, "Experiments"),
+    (retrying, "Experiments"),
     (results, "Results"),
     (summary, "Results"),
     (exporting, "Results"),

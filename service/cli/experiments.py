@@ -243,28 +243,6 @@ def resume(experiment: ExperimentArgument = "", server: ServerOption = DEFAULT_S
     typer.echo(f"experiment {view.id} ({view.name}) is {view.state}")
 
 
-def retry(
-    experiment: ExperimentArgument = "",
-    trial: Annotated[
-        list[int] | None,
-        typer.Option("--trial", "-t", help="Only this failed trial; repeatable.", min=0, metavar="N"),
-    ] = None,
-    server: ServerOption = DEFAULT_SERVER,
-) -> None:
-    """Retry failed trials, each with all its attempts.
-    Without --trial: all that failed by a fault, but no network that cannot be built."""
-    client = connect(server)
-    view = which(client, experiment)
-    requeued = client.retry(view.id, trial or None)
-    if not requeued:
-        typer.echo(f"no trial of experiment {view.id} ({view.name}) has failed by a fault")
-        return
-    names = ", ".join(map(str, requeued))
-    typer.echo(
-        f"{counted(len(requeued), 'trial')} of experiment {view.id} ({view.name}) queued again: {names}"
-    )
-
-
 def extend(
     experiment: Annotated[
         str,
@@ -384,7 +362,6 @@ COMMANDS = {
     "show": show,
     "stop": stop,
     "resume": resume,
-    "retry": retry,
     "extend": extend,
     "mend": mend,
     "attach": attach,

@@ -21,6 +21,7 @@ from service.cli.common import (
 )
 from service.cli.folders import local_folder
 from service.cli.results import fetch_trials
+from service.cli.testing import RetrainOption
 from service.client.lookup import which
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def finalize(
         int | None, typer.Option(help="With --test: epochs. Default: four times the trial's.", min=1)
     ] = None,
     seeds: Annotated[int, typer.Option(help="With --test: trainings of each network.", min=1)] = 3,
+    retrain: RetrainOption = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Also write front.json, front.png and front.svg to this folder."),
@@ -79,6 +81,8 @@ def finalize(
     import_modules(imports)
     if not test and epochs is not None:
         raise InvalidInput("--epochs", epochs, "only with --test")
+    if not test and retrain:
+        raise InvalidInput("--retrain", retrain, "only with --test")
     folder = local_folder(experiment)
     if folder is not None:
         spec, objectives, rows = _repeat_here(folder, trials, device)
@@ -98,8 +102,9 @@ def finalize(
         for place, member in enumerate(members):
             if member.probability >= LIKELY:
                 first = by_index[member.trials[0]]
+                longer, local = epochs or 4 * first.epochs, folder is not None
                 tested[place] = _tested(
-                    spec, first, epochs or 4 * first.epochs, seeds, torch_device, imports=folder is not None
+                    spec, first, longer, seeds, torch_device, imports=local, retrain=retrain
                 )
     document = {
         "experiment": experiment,
@@ -158,13 +163,23 @@ def _repeat_there(
 
 
 def _tested(
-    spec: "ExperimentSpec", trial: "TrialRecord", epochs: int, seeds: int, device: str, *, imports: bool
+    spec: "ExperimentSpec",
+    trial: "TrialRecord",
+    epochs: int,
+    seeds: int,
+    device: str,
+    *,
+    imports: bool,
+    retrain: bool,
 ) -> dict[str, Any]:
     """Return the test errors of a network over `seeds` trainings, with mean and standard error."""
     from service.cli.testing import summarize, test_once
 
-    results = [test_once(spec, trial, epochs, number, device, imports=imports) for number in range(seeds)]
-    return {"epochs": epochs, "seeds": results, **summarize(results)}
+    results = [
+        test_once(spec, trial, epochs, number, device, imports=imports, retrain=retrain)
+        for number in range(seeds)
+    ]
+    return {"epochs": epochs, "retrain": retrain, "seeds": results, **summarize(results)}
 
 
 def _table(

@@ -135,7 +135,7 @@ def follow(local: "LocalRun", debug: bool, *, tensorboard: bool = False) -> None
             typer.echo(trial.failure_text, err=True)
         follower.finish(trial)
         if live is None:
-            print(_trial_line(trial, local.spec.objectives), flush=True)
+            print(trial_line(trial, local.spec.objectives), flush=True)
 
     follower.changed = draw
     try:
@@ -175,13 +175,16 @@ def follow(local: "LocalRun", debug: bool, *, tensorboard: bool = False) -> None
         raise typer.Exit(1)
 
 
-def _trial_line(trial: "Finished", objectives: tuple[str, ...]) -> str:
+def trial_line(trial: "Finished", objectives: tuple[str, ...]) -> str:
+    """Return a finished trial in one line."""
     result = trial.result
     values = result.values()
     objectives_text = "  ".join(
         f"{name} {metric_text(name, values[name])}" for name in objectives if name in values
     )
     words = " ".join(result.failure.message.split()) if result.failure else objectives_text
+    if trial.stopping is not None:
+        words = f"{words}  {trial.stopping.text}"
     return f"trial {trial.index:>4}  {trial.candidate.round}  {result.state:<10} {duration(trial.record.total_seconds):>8}  {words}"
 
 

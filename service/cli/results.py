@@ -103,14 +103,14 @@ def _trials_table(items: list["TrialView"], objectives: tuple[str, ...]) -> Any:
     table.add_column("state")
     for name in objectives:
         table.add_column(METRICS[name].title, justify="right")
-    table.add_column("origin or failure")
+    table.add_column("origin, failure or reason of the stop")
     for item in items:
         values = item.known_values()
         candidate = item.candidate
         words = (
-            item.failure.message
-            if item.failure
-            else origin_text(candidate.origin, candidate.parent, candidate.operators)
+            item.failure_message
+            or item.stop_reason
+            or origin_text(candidate.origin, candidate.parent, candidate.operators)
         )
         table.add_row(
             str(item.index),

@@ -18,6 +18,14 @@ from service.cli.common import (
 from service.cli.folders import local_folder
 from service.client.lookup import which
 
+RetrainOption = Annotated[
+    bool,
+    typer.Option(
+        "--retrain",
+        help="Train on the training and the validation data together; the last epoch counts.",
+    ),
+]
+
 if TYPE_CHECKING:
     from sparsemod.pipeline.local_run import LocalFolder
     from sparsemod.records import TrialRecord
@@ -48,6 +56,7 @@ def test(
             help="Number of trainings, each with a different seed. Default: `seeds` of [TEST], else 3.", min=1
         ),
     ] = None,
+    retrain: RetrainOption = False,
     device: DeviceOption = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     server: ServerOption = DEFAULT_SERVER,
@@ -87,7 +96,7 @@ def test(
     tune_process(1)
     torch_device = chosen_device(device, cuda, "--device")
     results = [
-        test_once(spec, view, longer, number, torch_device, imports=folder is not None)
+        test_once(spec, view, longer, number, torch_device, imports=folder is not None, retrain=retrain)
         for number in range(number_of_seeds)
     ]
     summary = summarize(results)
@@ -96,6 +105,7 @@ def test(
             "experiment": identity,
             "trial": arm,
             "epochs": longer,
+            "retrain": retrain,
             "parameters": view.candidate.parameters,
             "seeds": results,
             "summary": summary,
@@ -107,11 +117,10 @@ def test(
     metric = spec.quality
     words = METRICS[metric].title
     table.add_column(f"test {words}", justify="right")
-    table.add_column(f"validation {words}", justify="right")
+    other = "train" if retrain else "validation"
+    table.add_column(f"{'training' if retrain else other} {words}", justify="right")
     for number, result in enumerate(results):
-        table.add_row(
-            str(number), metric_text(metric, result["test"]), metric_text(metric, result["validation"])
-        )
+        table.add_row(str(number), metric_text(metric, result["test"]), metric_text(metric, result[other]))
     console().print(table)
     mean, error = summary["mean"], summary["standard_error"]
     spread = (
@@ -147,11 +156,18 @@ def _tested(experiment: str) -> "tuple[LocalFolder | None, TestSettings, str | N
 
 
 def test_once(
-    spec: "ExperimentSpec", view: "TrialRecord", epochs: int, number: int, device: str, *, imports: bool
+    spec: "ExperimentSpec",
+    view: "TrialRecord",
+    epochs: int,
+    number: int,
+    device: str,
+    *,
+    imports: bool,
+    retrain: bool = False,
 ) -> dict[str, float]:
     """Retrain a trial's network with the seed of this number; return its seed, the task's metric on test and validation data.
 
-    Raises BuildError when the training has no result.
+    With `retrain`, the validation data are training data too, and the key `train` replaces `validation`. Raises BuildError when the training has no result.
     """
     from sparsemod.data import load
     from sparsemod.errors import BuildError
@@ -161,13 +177,18 @@ def test_once(
     # Use new seeds: the search has already seen the result of the trial's seed.
     seed = trial_seed(view.seed, 1_000_000 + number)
     result = evaluate(
-        spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset, targets=spec.task.targets), device=device, mode="test", imports=imports,
+        spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset, targets=spec.task.targets), device=device,
+        mode="final" if retrain else "test", imports=imports,
     )  # fmt: skip
     tested = [item for item in result.measurements if item.metric == spec.quality and item.on_test]
     if not tested:
         reason = result.failure.message if result.failure else f"it ended as {result.state}"
         raise BuildError(f"trial {view.index} has no test result: {reason}")
-    return {"seed": seed, "test": tested[0].value, "validation": result.values()[spec.quality]}
+    return {
+        "seed": seed,
+        "test": tested[0].value,
+        "train" if retrain else "validation": result.values()[spec.quality],
+    }
 
 
 def summarize(results: list[dict[str, float]]) -> dict[str, float | None]:

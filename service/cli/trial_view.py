@@ -34,6 +34,8 @@ def render_trial(trial: TrialView, curve: Sequence[CurvePoint]) -> RenderableTyp
         facts["time"] = ", ".join(f"{stage} {duration(value)}" for stage, value in trial.seconds.items())
     if trial.failure is not None:
         facts["failure"] = Text(f"{trial.failure.kind}: {trial.failure.message}", style="red")
+    if trial.stopping is not None:
+        facts["stopped"] = Text(trial.stop_reason, style=STATE_STYLES["stopped"])
     for number, note in enumerate(trial.notes):
         facts[f"note {number + 1}"] = note
     parts: list[RenderableType] = [head, Text(), facts_table(facts)]

@@ -8,6 +8,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from service import errors as service_errors
+from sparsemod.errors import plain_message
 
 T = TypeVar("T")
 
@@ -17,7 +18,7 @@ def valid_answer(parse: Callable[[bytes], T], response: httpx2.Response, what: s
         return parse(response.content)
     except ValidationError as error:
         first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        reason = f"{'.'.join(map(str, first['loc']))}: {plain_message(first['msg'])}"
         message = f"{response.request.url} did not answer with {what} ({reason}): another version?"
         raise service_errors.ServerError(message) from error
 

@@ -1,6 +1,6 @@
 // The frame around the views: header, navigation, login, and the choice of the view from the address.
 import { html, render, signal, useEffect } from "./lib/ui.js";
-import { loginWanted, me, request } from "./lib/api.js";
+import { loginWanted, mayChange, me, request } from "./lib/api.js";
 import { connection, resets } from "./lib/live.js";
 import { dark, toggleTheme } from "./lib/look.js";
 import { place } from "./lib/route.js";
@@ -16,6 +16,8 @@ const LATER = {
   workers: () => import("./views/workers.js").then((module) => module.Workers),
   models: () => import("./views/models.js").then((module) => module.Models),
   model: () => import("./views/model.js").then((module) => module.Model),
+  webhooks: () => import("./views/webhooks.js").then((module) => module.Webhooks),
+  quotas: () => import("./views/quotas.js").then((module) => module.Quotas),
   create: () => import("./views/create.js").then((module) => module.Create),
 };
 /** @type {import("./lib/ui.js").Signal<Record<string, any>>} */
@@ -37,6 +39,8 @@ function View() {
   if (path.length === 0) return html`<${Experiments} />`;
   if (path[0] === "new") return later("create");
   if (path[0] === "workers") return later("workers");
+  if (path[0] === "webhooks" && path.length === 1) return later("webhooks");
+  if (path[0] === "quotas" && path.length === 1) return later("quotas");
   if (path[0] === "compare") return later("compare");
   if (path[0] === "models" && path.length === 1) return later("models");
   if (path[0] === "models" && path.length === 2 && /^\d+$/.test(path[1])) return later("model", { id: Number(path[1]), key: path[1] });
@@ -80,6 +84,8 @@ function Header() {
       <${Tab} to="#/compare" on=${first === "compare"}>Compare<//>
       <${Tab} to="#/models" on=${first === "models"}>Models<//>
       <${Tab} to="#/workers" on=${first === "workers"}>Workers<//>
+      ${mayChange() && html`<${Tab} to="#/webhooks" on=${first === "webhooks"}>Webhooks<//>`}
+      <${Tab} to="#/quotas" on=${first === "quotas"}>Quotas<//>
     </nav>
     <span class="grow"></span>
     <span class=${`link-state ${state}`} role="status">${state === "reconnecting" ? "Reconnecting…" : state === "live" ? "Live" : ""}</span>

@@ -18,16 +18,18 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service.errors import answer, status_of
+from service.errors import answer
 from service.files.artifacts import ArtifactFiles
-from service.http.auth import Guard, guarded, rules_of
+from service.http.auth import Gate, Guard, guarded, rules_of
 from service.http.description import Described
+from service.http.direct import Direct
+from service.http.early_answer import problem
 from service.http.feed import Feed
 from service.http.housekeeping import Housekeeping
 from service.http.limits import BodyLimit, Packed
 from service.http.metrics import Metrics
 from service.http.open_streams import OpenStreams
-from service.http.pools import RequestPool, Turns
+from service.http.pools import WORKERS, RequestPool, Turns, pools
 from service.http.query import known_query
 from service.http.readiness import Readiness
 from service.http.routes import (
@@ -63,7 +65,7 @@ from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
 from service.store.retention_policy import Policy
-from sparsemod.errors import InvalidInput, SparsemodError, shorten
+from sparsemod.errors import InvalidInput, SparsemodError, plain_message, shorten
 from sparsemod.version import __version__
 
 log = structlog.get_logger("server")
@@ -163,9 +165,11 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.add_middleware(
         BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes
     )
-    app.add_middleware(Turns)
+    gate, places = Gate(opened, [part.router for part in PARTS]), pools()
+    app.add_middleware(Turns, pools=places)
     # The middleware added last runs first: no body is read before the request is authorized.
-    app.add_middleware(Guard, store=opened, routers=[part.router for part in PARTS])
+    app.add_middleware(Guard, gate=gate)
+    app.add_middleware(Direct, gate=gate, pool=places[WORKERS], router=workers.router, state=app.state)
     # Outside of the guard: it sees refused requests too.
     app.add_middleware(Watch, store=opened, metrics=app.state.metrics, access_log=settings.access_log)
     app.add_exception_handler(SparsemodError, _on_sparsemod_error)
@@ -183,10 +187,7 @@ def _json(status: int, content: ErrorAnswer, headers: Any = None) -> Response:
 async def _on_sparsemod_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, SparsemodError):
         raise error
-    status = status_of(error)
-    if status >= 500:
-        log.error("request failed", method=request.method, path=request.url.path, error=str(error))
-    return _json(status, answer(error), {"retry-after": "1"} if status == 503 else None)
+    return problem(error, request.method, request.url.path)
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
@@ -208,8 +209,8 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
         allowed = _PLAIN[first["type"]]
     else:
         # A value of a union type has one validation error for each type.
-        branches = [one["msg"] for one in error.errors() if _place(one, error.body) == place]
-        allowed = " or ".join(dict.fromkeys(text.replace("Input should", "should") for text in branches))
+        branches = [plain_message(one["msg"]) for one in error.errors() if _place(one, error.body) == place]
+        allowed = " or ".join(dict.fromkeys(branches))
     secret = place[-1] == "token" or request.url.path == "/login"
     value = "(not shown)" if secret else None if missing else first.get("input")
     return _json(422, answer(InvalidInput(field, value, allowed)))

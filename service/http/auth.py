@@ -19,7 +19,6 @@ from fastapi import Request
 from fastapi.routing import APIRoute, APIRouter
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
-from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
@@ -139,65 +138,58 @@ class MissingRule(SparsemodError):
     """An endpoint has no line in `RULES`."""
 
 
-class Guard:
-    """ASGI middleware: pass a request to its endpoint, or answer 401 or 403 before its body is read."""
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint that a request reaches: its route, its rule and the parameters of its path."""
 
-    def __init__(self, app: ASGIApp, store: Store, routers: Iterable[APIRouter]) -> None:
-        self._app, self._store = app, store
+    route: APIRoute
+    rule: Rule
+    parameters: dict[str, Any]
+
+
+class Gate:
+    """Finds the endpoint of a request, and admits or refuses the request."""
+
+    def __init__(self, store: Store, routers: Iterable[APIRouter]) -> None:
+        self._store = store
         self._routes: dict[str, list[tuple[APIRoute, Rule]]] = {}
         for router in routers:
             for route, rule in rules_of(router):
                 self._routes.setdefault(_first(route.path_format), []).append((route, rule))
-        self._closed = False
-        self._pool = RequestPool("checks of tokens", 8)
 
-    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        try:
-            endpoint = self._rule(scope)
-            if endpoint is not None:
-                rule, parameters = endpoint
-                login = await self._admit(scope, rule)
-                if rule.owned or rule.bound:
-                    await self._pool.run(self._check_ownership, rule, parameters, login)
-                scope["sparsemod_login"] = login
-                scope["sparsemod_admitted"] = parameters
-        except SparsemodError as error:
-            await refuse(error, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    def _rule(self, scope: Connection) -> tuple[Rule, dict[str, Any]] | None:
-        """Return the rule and the path parameters of the endpoint that this request reaches, or None when no
-        endpoint matches.
+    def endpoint(self, scope: Connection) -> Endpoint | None:
+        """Return the endpoint that this request reaches, None when no endpoint matches.
 
         Raises NotFound for an id that is not in its canonical spelling.
         """
-        for route, rule in self._routes.get(_first(inner_path(scope)), ()):
-            match, inner = route.matches(scope)
-            if match is Match.FULL:
-                parameters = inner.get("path_params", {})
-                if _canonical(scope, route, parameters):
-                    return rule, parameters
+        path, method = inner_path(scope), scope["method"]
+        for route, rule in self._routes.get(_first(path), ()):
+            if method not in (route.methods or ()):
+                continue
+            match = route.path_regex.match(path)
+            if match is None:
+                continue
+            parameters = {
+                name: route.param_convertors[name].convert(value) for name, value in match.groupdict().items()
+            }
+            if not _canonical(scope, route, parameters):
                 raise NotFound("page", scope["path"])
+            return Endpoint(route, rule, parameters)
         return None
 
-    async def _admit(self, scope: Connection, rule: Rule) -> Login | None:
-        """Return the login of the request, or None when the server is open. Raises LoginNeeded, Forbidden."""
-        headers = Headers(scope=scope)
+    def admit(self, scope: Connection, endpoint: Endpoint) -> Login | None:
+        """Return the login of the request, or None when the server is open. Reads the database unless the endpoint
+        is public. Raises LoginNeeded, Forbidden, and NotFound for a webhook of another owner."""
+        rule, headers = endpoint.rule, Headers(scope=scope)
         unsafe = scope["method"] not in SAFE
         if unsafe and "origin" in headers and not _same_origin(headers):
             raise Forbidden(f"a page of {headers['origin'][:100]} may not change anything here")
         if not rule.scopes:
             return None
-        if not self._closed:
-            self._closed = await self._pool.run(self._store.closed)
-        if not self._closed:
+        if not self._store.closed():
             _from_here(scope, headers)
             return None
-        login, by_cookie = await self._pool.run(who, self._store, headers)
+        login, by_cookie = who(self._store, headers)
         if login is None:
             raise LoginNeeded(f"this request needs a valid token. {HOW_TO}")
         if by_cookie and unsafe and "origin" not in headers:
@@ -207,13 +199,13 @@ class Guard:
             raise Forbidden(
                 f"{login.owner}'s token has the scope {', '.join(login.scopes)}; this needs {needed}"
             )
+        if rule.owned or rule.bound:
+            self._check_ownership(rule, endpoint.parameters, login)
         return login
 
-    def _check_ownership(self, rule: Rule, parameters: dict[str, Any], login: Login | None) -> None:
+    def _check_ownership(self, rule: Rule, parameters: dict[str, Any], login: Login) -> None:
         """Raise Forbidden unless the experiment, the model or the attempt belongs to `login`, NotFound for a webhook of
         another owner."""
-        if login is None:
-            return
         try:
             if rule.owned and Scope.ADMIN not in login.scopes:
                 kind = next(kind for kind in ("model", "webhook", "experiment") if kind in parameters)
@@ -236,6 +228,32 @@ class Guard:
             if "webhook" in parameters:
                 raise
             return  # the endpoint raises its own NotFound
+
+
+class Guard:
+    """ASGI middleware: pass a request to its endpoint, or answer 401 or 403 before its body is read."""
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app, self._gate = app, gate
+        self._pool = RequestPool("checks of tokens", 8)
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            endpoint = self._gate.endpoint(scope)
+            if endpoint is not None:
+                if endpoint.rule.scopes:
+                    login = await self._pool.run(self._gate.admit, scope, endpoint)
+                else:  # needs no database and no place
+                    login = self._gate.admit(scope, endpoint)
+                scope["sparsemod_login"] = login
+                scope["sparsemod_admitted"] = endpoint.parameters
+        except SparsemodError as error:
+            await refuse(error, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 def rules_of(router: APIRouter) -> list[tuple[APIRoute, Rule]]:

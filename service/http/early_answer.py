@@ -1,13 +1,17 @@
-"""Error answers to requests whose body is not used."""
+"""Error answers: to requests whose body is not used, and of endpoints."""
 
 import asyncio
 import contextlib
 import json
 
+import structlog
+from fastapi.responses import JSONResponse
 from starlette.types import Receive, Send
 
 from service.errors import answer, status_of
 from sparsemod.errors import SparsemodError
+
+log = structlog.get_logger("server")
 
 LINGER_SECONDS = 2.0
 """How long to discard further data.
@@ -36,3 +40,12 @@ async def refuse(error: SparsemodError, receive: Receive | None, send: Send) -> 
                 while (message := await receive())["type"] == "http.request" and message.get("more_body"):
                     await asyncio.sleep(0)  # lets the timeout run, however fast the data arrive
     await send({"type": "http.response.body", "body": b""})
+
+
+def problem(error: SparsemodError, method: str, path: str) -> JSONResponse:
+    """Return the answer to a request whose endpoint raised `error`. Log errors of the server."""
+    status = status_of(error)
+    if status >= 500:
+        log.error("request failed", method=method, path=path, error=str(error))
+    headers = {"retry-after": "1"} if status == 503 else None
+    return JSONResponse(answer(error).model_dump(mode="json"), status, headers)

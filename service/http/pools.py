@@ -7,7 +7,7 @@ health check and the dashboard's files need none of them.
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import ParamSpec, TypeVar
 
@@ -45,6 +45,17 @@ class RequestPool:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold a place during a `with` block. Raises Busy when none becomes free in time."""
+        await self.take()
+        try:
+            yield
+        finally:
+            self.give()
+
+    async def take(self) -> None:
+        """Take a place; the caller must `give` it back. Raises Busy when none becomes free in time."""
+        if not self._free.locked():
+            await self._free.acquire()  # does not wait
+            return
         if self._waiting >= self._most:
             raise Busy(f"{self._most} {self._kind} are waiting already; try again in a moment")
         self._waiting += 1
@@ -55,10 +66,10 @@ class RequestPool:
             raise Busy(f"too many {self._kind} at once; try again in a moment") from None
         finally:
             self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._free.release()
+
+    def give(self) -> None:
+        """Give back a place."""
+        self._free.release()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a thread that no other pool uses. Raises Busy when no place becomes free in time."""
@@ -69,8 +80,15 @@ class RequestPool:
             )
 
 
-PLACES = {"requests of workers": 16, "requests": 14, "requests for tables": 4}
+WORKERS = "requests of workers"
+
+PLACES = {WORKERS: 16, "requests": 14, "requests for tables": 4}
 """How many requests of each kind run at once."""
+
+
+def pools() -> dict[str, RequestPool]:
+    """Return a pool for each kind of request."""
+    return {kind: RequestPool(kind, places) for kind, places in PLACES.items()}
 
 
 class Turns:
@@ -82,9 +100,8 @@ class Turns:
     their steps takes a place in another pool).
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._pools = {kind: RequestPool(kind, places) for kind, places in PLACES.items()}
+    def __init__(self, app: ASGIApp, pools: Mapping[str, RequestPool]) -> None:
+        self._app, self._pools = app, pools
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = None if scope["type"] != "http" else kind_of(inner_path(scope), scope["query_string"])
@@ -105,7 +122,7 @@ def kind_of(path: str, query: bytes = b"") -> str | None:
     A table may be large and lasts as long as its reader takes."""
     first, _, rest = path.removeprefix("/").partition("/")
     if first in ("claims", "attempts"):
-        return "requests of workers"
+        return WORKERS
     if first in (
         "experiments",
         "pareto",

@@ -3,9 +3,9 @@
 Pure ASGI, outside of all other middleware, so that refused requests are seen too.
 """
 
+import random
 import re
 import time
-import uuid
 from typing import Any
 
 import anyio.to_thread
@@ -29,6 +29,7 @@ UNMATCHED = "(no endpoint)"
 AUDITED = ("/experiments", "/models", "/pareto", "/webhooks", "/workers")
 """Beginnings of the paths whose changes are recorded. Workers' reports are in the trials' events."""
 
+_random = random.Random()  # the ids must differ, but they are no secrets
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,100}")
 _PLACE = re.compile(rb".*/experiments/([0-9]+)(?:/trials/[0-9]+)?")
 
@@ -44,7 +45,7 @@ class Watch:
             await self._app(scope, receive, send)
             return
         given = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        request = given if _ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        request = given if _ID.fullmatch(given) else b"%032x" % _random.getrandbits(128)
         scope["sparsemod_request"] = request.decode()
         begin = time.perf_counter()
         status = 0

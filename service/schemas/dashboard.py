@@ -94,8 +94,9 @@ class StudyBestView(View):
 
 
 class StudyView(View):
-    """A study: the mean error of its references, its curves and its prunability."""
+    """A study: the name of its task's metric, the mean of the references' metric, its curves and its prunability."""
 
+    quality: str
     reference: float | None
     points: tuple[StudyPointView, ...]
     prunability: tuple[StudyBestView, ...]

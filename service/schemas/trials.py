@@ -60,7 +60,7 @@ class AttemptState(StrEnum):
     FAILED = "failed"  # reported a failure
     LOST = "lost"  # its lease expired: worker or network failed
     RELEASED = "released"  # returned unfinished: the worker ended, or its machine lacks something
-    STOPPED = "stopped"  # ended because the user stopped the experiment or the trial
+    STOPPED = "stopped"  # ended because the user stopped the experiment or the trial, or the rule the trial
 
 
 # -- experiments ----------------------------------------------------------------------------------------------------------------------
@@ -150,8 +150,8 @@ class ExperimentView(ExperimentSummary):
 
 
 class RetryTrials(Request):
-    """Failed trials to retry: `trials` by index, or null for all that failed by a fault.
-    Name a trial whose network cannot be built."""
+    """Failed or stopped trials to retry: `trials` by index, or null for all that failed by a fault.
+    Name a trial that was stopped, or whose network cannot be built."""
 
     trials: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)], ...] | None, Field(max_length=10_000)

@@ -8,7 +8,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,20 +16,24 @@ import structlog
 from pydantic import ValidationError
 
 from service.schemas.trials import AttemptState, ExperimentState, LogLine
-from service.schemas.workers import AttemptOutcome, Claim, ClaimRequest, Heartbeat, ParentTrial
-from service.store.claim_statements import ADD_ATTEMPT, CLAIMABLE, CLAIMED, EARLIER, LOOK, RUNNING_TRIAL
+from service.schemas.workers import AttemptOutcome, Claim, ClaimRequest, Heartbeat
+from service.store.claim_statements import (
+    ADD_ATTEMPT,
+    CLAIMED,
+    EARLIER,
+    LOOK,
+    RUNNING_TRIAL,
+    TAKE,
+    TAKE_AT_ONCE,
+)
 from service.store.engine import Clock, Events
 from service.store.files import lock_files
-from service.store.reports import LOCKED_TRIAL_OF, Reports
+from service.store.report_statements import LOCKED_TRIAL
+from service.store.reports import Reports
+from service.store.stopping import Stopping
 from service.store.stored_spec import StoredSpecInvalid
-from service.store.tables import (
-    attempts,
-    experiments,
-    trial_artifacts,
-    trials,
-    workers,
-)
-from service.store.trial_rows import artifact, candidate
+from service.store.tables import attempts, experiments, trials, workers
+from service.store.trial_rows import candidate, parent_trial
 from sparsemod.errors import Conflict, NotFound
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 
@@ -37,16 +41,6 @@ log = structlog.get_logger("store")
 
 SEEN_EVERY_SECONDS = 5.0
 """Seconds between two updates of an idle worker's `last_seen`."""
-
-
-# Built once, see service.store.engine.
-_TAKE, _TAKE_SKIPPING_LOCKED = (
-    sa.update(trials)
-    .where(trials.c.id == chosen.scalar_subquery(), trials.c.state == TrialState.QUEUED.value)
-    .values(state=TrialState.RUNNING.value)
-    .returning(trials)
-    for chosen in (CLAIMABLE, CLAIMABLE.with_for_update(of=trials, skip_locked=True))
-)
 
 
 class _Unreadable(Exception):
@@ -62,7 +56,7 @@ class _OtherExperiment(Exception):
     """The next trial belongs to another experiment than the reported one."""
 
 
-class Attempts(Reports):
+class Attempts(Stopping, Reports):
     """Methods of the store for workers."""
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
@@ -149,19 +143,26 @@ class Attempts(Reports):
 
         `ended`: a trial that was just read, usually of the same experiment.
         """
-        statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
-        trial = connection.execute(statement, {"now": now, "worker": worker, **barred}).one_or_none()
+        token = secrets.token_hex(16)
+        attempt = {
+            "worker": worker, "device": device, "token": token, "request": request, "state": AttemptState.RUNNING.value,
+            "started_at": now, "heartbeat_at": now, "expires_at": now + self.lease_seconds, "login": login,
+        }  # fmt: skip
+        chosen = {"now": now, "by": worker, **barred}
+        if self._postgres:
+            found = {f"new_{name}": value for name, value in attempt.items()}
+            trial = connection.execute(TAKE_AT_ONCE[bool(barred)], chosen | found).one_or_none()
+        else:
+            trial = connection.execute(TAKE[bool(barred)], chosen).one_or_none()
         if trial is None:
             return None
-        attempt = {
-            "trial_id": trial.id, "worker": worker, "device": device, "token": secrets.token_hex(16), "request": request,
-            "state": AttemptState.RUNNING.value, "started_at": now, "heartbeat_at": now, "expires_at": now + self.lease_seconds,
-            "login": login,
-        }  # fmt: skip
-        attempt_id = connection.execute(ADD_ATTEMPT, attempt).scalar_one()
+        if self._postgres:
+            attempt_id = int(trial.attempt_id)
+        else:
+            attempt_id = connection.execute(ADD_ATTEMPT, {"trial_id": trial.id, **attempt}).scalar_one()
         if ended is None or ended.experiment_id != trial.experiment_id:
             return self._read_claim(connection, attempt_id)
-        return self._claim_of(connection, attempt_id, trial, str(attempt["token"]), ended.spec_text)
+        return self._claim_of(connection, attempt_id, trial, token, ended.spec_text)
 
     def finish_and_claim(
         self,
@@ -214,22 +215,25 @@ class Attempts(Reports):
         """Return five flags: a trial can be claimed, a lease has expired, the request has an earlier claim,
         the worker's `last_seen` is recent, the worker is draining."""
         bound = {
-            "now": now, "request": request, "worker": worker, "since": now - SEEN_EVERY_SECONDS, **barred,
+            "now": now, "request": request, "by": worker, "since": now - SEEN_EVERY_SECONDS, **barred,
         }  # fmt: skip
-        claimable, lost, repeated, fresh, draining = map(bool, connection.execute(LOOK, bound).one())
+        look = connection.execute(LOOK[bool(barred)], bound).one()
+        claimable, lost, repeated, fresh, draining = map(bool, look)
         lost = lost and now >= self.lenient_until
         return claimable and not draining, lost, repeated, fresh, draining
 
     def _record_worker(
         self, connection: sa.Connection, worker: str, device: str, slots: int, now: float
     ) -> None:
-        statement = self._insert(workers).values(
-            name=worker, device=device, slots=slots, first_seen=now, last_seen=now
-        )
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[workers.c.name], set_={"device": device, "slots": slots, "last_seen": now}
-            )
+        seen = {"device": device, "slots": slots, "last_seen": now}
+        connection.execute(self._see_worker, {"name": worker, "first_seen": now, **seen})
+
+    @cached_property
+    def _see_worker(self) -> Any:
+        statement = self._insert(workers)
+        return statement.on_conflict_do_update(
+            index_elements=[workers.c.name],
+            set_={name: statement.excluded[name] for name in ("device", "slots", "last_seen")},
         )
 
     def _still_barred(self, connection: sa.Connection) -> dict[str, list[int]]:
@@ -242,6 +246,8 @@ class Attempts(Reports):
                 sa.select(experiments.c.id, experiments.c.spec).where(experiments.c.id.in_(self._barred))
             )
             self._barred = {row.id for row in rows if self._stored(row.id, row.spec).error is not None}
+        if not self._barred and not self._barred_trials:
+            return {}
         return {"barred": [0, *self._barred], "barred_trials": [0, *self._barred_trials]}
 
     def _repeated_claim(self, connection: sa.Connection, attempt_id: int) -> Claim | None:
@@ -283,27 +289,8 @@ class Attempts(Reports):
             candidate=candidate(row._mapping),
             epochs=row.epochs,
             seed=row.seed,
-            parent=self._parent(connection, row.experiment_id, row.parent),
+            parent=parent_trial(connection, row.experiment_id, row.parent),
             checkpoint=row.checkpoint,
-        )
-
-    def _parent(self, connection: sa.Connection, experiment_id: int, index: int | None) -> ParentTrial | None:
-        if index is None:
-            return None
-        query = sa.select(trials).where(
-            trials.c.experiment_id == experiment_id,
-            trials.c.index == index,
-            trials.c.state == TrialState.COMPLETED,
-        )
-        row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        files = connection.execute(sa.select(trial_artifacts).where(trial_artifacts.c.trial_id == row.id))
-        return ParentTrial(
-            index=index,
-            parameters=row.parameters,
-            epochs=row.trained_epochs,
-            artifacts=tuple(artifact(f) for f in files),
         )
 
     def heartbeat(self, attempt_id: int, token: str) -> Heartbeat:
@@ -324,7 +311,7 @@ class Attempts(Reports):
         self, attempt_id: int, token: str, points: Sequence[CurvePoint] = (), log: Sequence[LogLine] = ()
     ) -> Heartbeat:
         """Store curve points and log lines, and renew the lease as `heartbeat` does. Repeating a report changes
-        nothing.
+        nothing. The experiment's stopping rule judges the new points.
 
         Raises NotFound, StaleLease.
         """
@@ -337,7 +324,8 @@ class Attempts(Reports):
             if points:
                 data = {"index": trial._mapping["index"], "epoch": max(point.epoch for point in points)}
                 self._event(connection, trial.experiment_id, "points", data, now)
-            return self._beat(trial)
+            beat = self._beat(trial)
+        return self.judged(attempt_id, trial, beat) if points else beat
 
     def checkpoint(self, attempt_id: int, token: str, digest: str) -> None:
         """Record an uploaded file from which a later attempt can resume.
@@ -376,7 +364,7 @@ class Attempts(Reports):
         ).one_or_none()
         if row is None:
             return 0  # renewed, finished or reaped concurrently
-        trial = connection.execute(LOCKED_TRIAL_OF, {"which": row.trial_id}).one()
+        trial = connection.execute(LOCKED_TRIAL, {"which": row.trial_id}).one()
         silent = now - row.heartbeat_at
         failure = Failure(
             kind=FailureKind.FAULT, message=f"worker {row.worker!r} sent nothing for {silent:.0f} s"

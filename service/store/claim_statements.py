@@ -1,5 +1,7 @@
 """The prepared SQL statements of claims."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from service.schemas.trials import AttemptState, ExperimentState
@@ -11,41 +13,95 @@ from service.store.tables import (
     trials,
     workers,
 )
+from service.store.trial_rows import CANDIDATE
 from sparsemod.records import TrialState
 
-CLAIMABLE = (
-    sa.select(trials.c.id)
-    .join(experiments, experiments.c.id == trials.c.experiment_id)
-    .where(
-        trials.c.state == TrialState.QUEUED.value,
-        experiments.c.state == ExperimentState.RUNNING.value,
-        ~sa.exists(
-            sa.select(pauses.c.key).where(
-                pauses.c.until > sa.bindparam("now"),
-                pauses.c.claims.is_(sa.true()),
-                sa.or_(pauses.c.worker.is_(None), pauses.c.worker == sa.bindparam("worker")),
-                sa.or_(pauses.c.experiment_id.is_(None), pauses.c.experiment_id == trials.c.experiment_id),
-            )
-        ),
-        ~sa.exists(
-            sa.select(workers.c.name).where(
-                workers.c.name == sa.bindparam("worker"), workers.c.draining.is_(sa.true())
-            )
-        ),
-        # List parameters. Each contains 0, because an empty list would need another statement.
+
+def _claimable(barred: bool) -> sa.Select[tuple[int]]:
+    """Return the query for the oldest trial that a worker may have."""
+    query = (
+        sa.select(trials.c.id)
+        .join(experiments, experiments.c.id == trials.c.experiment_id)
+        .where(
+            trials.c.state == TrialState.QUEUED.value,
+            experiments.c.state == ExperimentState.RUNNING.value,
+            ~sa.exists(
+                sa.select(pauses.c.key).where(
+                    pauses.c.until > sa.bindparam("now"),
+                    pauses.c.claims.is_(sa.true()),
+                    sa.or_(pauses.c.worker.is_(None), pauses.c.worker == sa.bindparam("by")),
+                    sa.or_(
+                        pauses.c.experiment_id.is_(None), pauses.c.experiment_id == trials.c.experiment_id
+                    ),
+                )
+            ),
+            ~sa.exists(
+                sa.select(workers.c.name).where(
+                    workers.c.name == sa.bindparam("by"), workers.c.draining.is_(sa.true())
+                )
+            ),
+        )
+        .order_by(trials.c.id)
+        .limit(1)
+    )
+    if not barred:
+        return query
+    # List parameters. Each contains 0, because an empty list would need another statement.
+    return query.where(
         experiments.c.id.not_in(sa.bindparam("barred", expanding=True)),
         trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
     )
-    .order_by(trials.c.id)
-    .limit(1)
-)
 
+
+_CLAIM = (
+    trials.c.id,
+    trials.c.experiment_id,
+    trials.c.index,
+    *CANDIDATE,
+    trials.c.epochs,
+    trials.c.seed,
+    trials.c.checkpoint,
+)
+"""The columns of a trial that a claim needs."""
+
+
+def _take(chosen: sa.Select[tuple[int]]) -> Any:
+    return (
+        sa.update(trials)
+        .where(trials.c.id == chosen.scalar_subquery(), trials.c.state == TrialState.QUEUED.value)
+        .values(state=TrialState.RUNNING.value)
+        .returning(*_CLAIM)
+    )
+
+
+def _take_at_once(barred: bool) -> Any:
+    taken = _take(_claimable(barred).with_for_update(of=trials, skip_locked=True)).cte("taken")
+    names = [column.name for column in attempts.columns if column.name not in _NOT_NEW]
+    values = [sa.bindparam(f"new_{name}", type_=attempts.c[name].type) for name in names]
+    added = (
+        sa.insert(attempts)
+        .from_select(["trial_id", *names], sa.select(taken.c.id, *values))
+        .returning(attempts.c.id)
+        .cte("added")
+    )
+    return sa.select(taken, added.c.id.label("attempt_id")).select_from(taken.join(added, sa.true()))
+
+
+_NOT_NEW = ("id", "trial_id", "ended_at", "failure", "outcome")
+"""The columns of an attempt that its claim does not set itself."""
+
+TAKE = {barred: _take(_claimable(barred)) for barred in (False, True)}
+"""Whether something is barred -> the statement that takes the oldest trial."""
+
+TAKE_AT_ONCE = {barred: _take_at_once(barred) for barred in (False, True)}
+"""As TAKE, but adds the attempt in the same statement (PostgreSQL). The columns of the attempt are the parameters
+`new_...`."""
 
 ADD_ATTEMPT = sa.insert(attempts).returning(attempts.c.id)
 
 
 CLAIMED = (
-    sa.select(trials, attempts.c.token, SPEC_TEXT)
+    sa.select(*_CLAIM, attempts.c.token, SPEC_TEXT)
     .join(attempts, attempts.c.trial_id == trials.c.id)
     .join(experiments, experiments.c.id == trials.c.experiment_id)
     .where(attempts.c.id == sa.bindparam("which"))
@@ -53,27 +109,38 @@ CLAIMED = (
 
 
 RUNNING_TRIAL = (
-    sa.select(trials.c.experiment_id, trials.c.index, trials.c.stop_requested, experiments.c.state)
+    sa.select(
+        trials.c.experiment_id,
+        trials.c.index,
+        trials.c.stop_requested,
+        experiments.c.state,
+        experiments.c.spec_version,
+    )
     .join(experiments, experiments.c.id == trials.c.experiment_id)
     .where(trials.c.id == sa.bindparam("which"))
 )
-"""A running trial, and the state of its experiment."""
+"""A running trial, the state of its experiment, and the version of its spec."""
 
 
 EARLIER = sa.select(attempts).where(attempts.c.request == sa.bindparam("request"))
 """The attempt that an earlier claim with the same request got."""
 
 
-LOOK = sa.select(
-    CLAIMABLE.exists(),
-    sa.select(attempts.c.id)
-    .where(attempts.c.state == AttemptState.RUNNING.value, attempts.c.expires_at < sa.bindparam("now"))
-    .exists(),
-    sa.select(attempts.c.id).where(attempts.c.request == sa.bindparam("request")).exists(),
-    sa.select(workers.c.name)
-    .where(workers.c.name == sa.bindparam("worker"), workers.c.last_seen > sa.bindparam("since"))
-    .exists(),
-    sa.select(workers.c.name)
-    .where(workers.c.name == sa.bindparam("worker"), workers.c.draining.is_(sa.true()))
-    .exists(),
-)
+def _look(barred: bool) -> sa.Executable:
+    return sa.select(
+        _claimable(barred).exists(),
+        sa.select(attempts.c.id)
+        .where(attempts.c.state == AttemptState.RUNNING.value, attempts.c.expires_at < sa.bindparam("now"))
+        .exists(),
+        sa.select(attempts.c.id).where(attempts.c.request == sa.bindparam("request")).exists(),
+        sa.select(workers.c.name)
+        .where(workers.c.name == sa.bindparam("by"), workers.c.last_seen > sa.bindparam("since"))
+        .exists(),
+        sa.select(workers.c.name)
+        .where(workers.c.name == sa.bindparam("by"), workers.c.draining.is_(sa.true()))
+        .exists(),
+    )
+
+
+LOOK = {barred: _look(barred) for barred in (False, True)}
+"""Whether something is barred -> the query of `Attempts._peek`."""

@@ -38,6 +38,9 @@ CONNECT_SECONDS = 10
 """Seconds that connecting to PostgreSQL may take, and that a connection may be silent before it counts as
 broken."""
 
+IDLE_SECONDS = 1.0
+"""A connection to PostgreSQL that was idle for longer is tested before its next use."""
+
 MIGRATION_SECONDS = 300.0
 """Seconds that a migration waits for a concurrent one."""
 
@@ -48,7 +51,7 @@ _STEPS = 20_000
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
-HEAD = "0012"
+HEAD = "0014"
 """Newest migration. A database at this version skips the import of Alembic, which is slow."""
 
 _MIGRATION_LOCK = 0x73706D64  # arbitrary constant
@@ -92,7 +95,6 @@ def open_engine(
         _make_private(Path(str(parsed.database)))
         options["connect_args"] = {"timeout": lock_seconds}
     else:
-        options["pool_pre_ping"] = True  # a restarted server closes idle connections
         options["connect_args"] = {
             "connect_timeout": CONNECT_SECONDS,
             "tcp_user_timeout": 1000 * CONNECT_SECONDS,
@@ -105,6 +107,8 @@ def open_engine(
         sa.event.listen(engine, "before_cursor_execute", partial(_on_sqlite_execute, statement_seconds))
     else:
         sa.event.listen(engine, "connect", partial(_on_postgres_connect, lock_seconds, statement_seconds))
+        sa.event.listen(engine, "checkin", _on_postgres_checkin)
+        sa.event.listen(engine, "checkout", partial(_on_postgres_checkout, engine.dialect))
     try:
         with translated():
             _migrate(engine)
@@ -146,6 +150,22 @@ def _on_postgres_connect(lock_seconds: float, statement_seconds: float, connecti
     connection.autocommit = False
 
 
+def _on_postgres_checkin(_: Any, record: Any) -> None:
+    record.info["idle_since"] = time.monotonic()
+
+
+def _on_postgres_checkout(dialect: sa.Dialect, connection: Any, record: Any, _: Any) -> None:
+    """Test an idle connection: a restarted server has closed it. SQLAlchemy then opens another one."""
+    if time.monotonic() - record.info.get("idle_since", math.inf) < IDLE_SECONDS:
+        return
+    try:
+        alive = dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error:
+        alive = False
+    if not alive:
+        raise exc.DisconnectionError
+
+
 def _on_sqlite_connect(lock_seconds: float, connection: Any, record: Any) -> None:
     # SQLite has no statement time limit. Its progress handler aborts a statement after the deadline.
     deadline = record.info["deadline"] = [math.inf]
@@ -157,6 +177,8 @@ def _on_sqlite_connect(lock_seconds: float, connection: Any, record: Any) -> Non
     # In WAL mode, NORMAL survives a killed process. A power cut may lose the last commits but corrupts
     # nothing.
     cursor.execute("PRAGMA synchronous = NORMAL")
+    # A checkpoint waits for the disk: rarely, because pages that change often are then written once. 16 MB.
+    cursor.execute("PRAGMA wal_autocheckpoint = 4000")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 

@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+import time
 from collections.abc import Iterable
 
 import sqlalchemy as sa
@@ -14,6 +15,9 @@ from sparsemod.files import fingerprint
 
 PREFIX = "sm_"
 """Prefix of every token. It makes a leaked token easy to find."""
+
+OPEN_SECONDS = 0.5
+"""How long a process may take an open server for open without asking the database again."""
 
 _CLOSED = sa.select(sa.select(tokens.c.id).where(tokens.c.internal.is_(sa.false())).exists())
 _TOKEN = sa.select(tokens).where(tokens.c.hash == sa.bindparam("digest"))
@@ -35,13 +39,21 @@ def hash_of(secret: str) -> str:
 class Logins(Base):
     """Methods of the store for access control."""
 
+    _closed = False
+    _open_until = 0.0  # time.monotonic until which `closed` does not ask the database again
+
     def closed(self) -> bool:
         """Return whether logins are required. They are, permanently, once a token exists.
 
-        The tokens that a server creates for its own workers do not count.
+        The tokens that a server creates for its own workers do not count. The first token of another process counts
+        after OPEN_SECONDS at the latest.
         """
-        with self._read() as connection:
-            return bool(connection.execute(_CLOSED).scalar())
+        now = time.monotonic()
+        if not self._closed and now >= self._open_until:
+            with self._read() as connection:
+                self._closed = bool(connection.execute(_CLOSED).scalar())
+            self._open_until = now + OPEN_SECONDS
+        return self._closed
 
     def create_token(
         self, owner: str, scopes: Iterable[Scope], seconds: float | None = None, *, internal: bool = False
@@ -64,6 +76,7 @@ class Logins(Base):
                 "created_at": now, "expires_at": None if seconds is None else now + seconds, "revoked_at": None,
             }  # fmt: skip
             row = connection.execute(sa.insert(tokens).values(**values).returning(tokens)).mappings().one()
+        self._open_until = 0.0
         return secret, _token(row)
 
     def tokens(self) -> list[TokenView]:

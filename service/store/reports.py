@@ -16,17 +16,17 @@ from service.schemas.workers import AttemptOutcome
 from service.store.engine import Events
 from service.store.files import lock_files
 from service.store.pauses import Pauses
-from service.store.tables import (
-    SPEC_TEXT,
-    attempts,
-    curve_points,
-    experiments,
-    log_lines,
-    pauses,
-    trial_artifacts,
-    trials,
+from service.store.report_statements import (
+    FINISH_AT_ONCE,
+    LOCKED_TRIAL,
+    REPORT_AT_ONCE,
+    REPORTED,
+    SET_ATTEMPT,
+    SET_TRIAL,
+    replacing_points,
 )
-from service.store.trial_rows import add_measurements
+from service.store.tables import attempts, curve_points, log_lines, trial_artifacts
+from service.store.trial_rows import ADD_MEASUREMENTS, measurement_rows
 from sparsemod.errors import InvalidInput, NotFound, StaleLease
 from sparsemod.files import fingerprint
 from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, TrialState
@@ -40,25 +40,6 @@ FILES = "files"
 
 RELEASED = "released"
 """`Failure.detail` of a trial that its worker gave back. It does not count as a fault."""
-
-# Built once, see service.store.engine.
-TRIAL_OF = (
-    sa.select(
-        trials,
-        SPEC_TEXT,
-        experiments.c.state.label("experiment_state"),
-        sa.exists(sa.select(pauses.c.key)).label("paused"),
-    )
-    .join(experiments, experiments.c.id == trials.c.experiment_id)
-    .where(trials.c.id == sa.bindparam("which"))
-)
-_OWN_TRIAL_OF = TRIAL_OF.with_for_update(of=trials, key_share=True)
-LOCKED_TRIAL_OF = TRIAL_OF.with_for_update(of=[trials, experiments], key_share=True)
-"""As TRIAL_OF; nobody changes the two rows before the commit: for a next state that depends on them."""
-_ATTEMPT = sa.select(attempts).where(attempts.c.id == sa.bindparam("which")).with_for_update()
-_SET_ATTEMPT = sa.update(attempts).where(attempts.c.id == sa.bindparam("which"))
-_SET_TRIAL = sa.update(trials).where(trials.c.id == sa.bindparam("which"))
-
 
 T = TypeVar("T")
 
@@ -92,30 +73,41 @@ class Reports(Pauses):
         `take` gets the trial and does more in this transaction, before the experiment's row is locked. Its events
         follow the one of this report.
         """
-        row = connection.execute(_ATTEMPT, {"which": attempt_id}).one_or_none()
+        row = connection.execute(REPORTED, {"which": attempt_id}).one_or_none()
         if row is None:
             raise NotFound("attempt", attempt_id)
-        if row.token != token or (row.state != AttemptState.RUNNING and row.outcome is None):
+        if row.token != token or (row.attempt_state != AttemptState.RUNNING and row.outcome is None):
             raise self._stale(connection, attempt_id, token)
         certain = result.state in (TrialState.COMPLETED, TrialState.INFEASIBLE)
-        trial = connection.execute(
-            _OWN_TRIAL_OF if certain else LOCKED_TRIAL_OF, {"which": row.trial_id}
-        ).one()
+        trial: Any = row if certain else connection.execute(LOCKED_TRIAL, {"which": row.id}).one()
         place = {"experiment": trial.experiment_id, "trial": trial._mapping["index"]}
-        if row.state != AttemptState.RUNNING:
+        if row.attempt_state != AttemptState.RUNNING:
             return AttemptOutcome(**place, state=TrialState(row.outcome)), None, False
         stored = self._stored_text(trial.experiment_id, trial.spec_text)
         # When the stored spec does not validate any more, the objectives are unknown.
         _check(result, () if stored.error is not None else stored.spec.objectives)
-        self._store_points(connection, attempt_id, result.curve)
         self._store_log(connection, attempt_id, log)
         state, ending = self._next_states(connection, trial, result)
         failure = None if result.failure is None else result.failure.model_dump(mode="json")
-        end = {"state": ending.value, "ended_at": now, "heartbeat_at": now, "failure": failure}
-        connection.execute(_SET_ATTEMPT, {"which": attempt_id, "outcome": state.value, **end})
+        end = {
+            "which": attempt_id, "state": ending.value, "outcome": state.value, "ended_at": now, "heartbeat_at": now,
+            "failure": failure,
+        }  # fmt: skip
         about = {"attempt": attempt_id, "ending": ending.value}
+        points = _points(attempt_id, result.curve)
+        measured = measurement_rows(trial.id, result.measurements) if state.finished else []
+        together: dict[str, Any] | None = None
+        if self._postgres and state.finished:
+            together = {f"end_{name}": value for name, value in end.items()}
+            together |= {"points": points, "measurements": measured}
+        else:
+            if points:
+                connection.execute(self._add_points, points)
+            if measured:
+                connection.execute(ADD_MEASUREMENTS, measured)
+            connection.execute(SET_ATTEMPT, end)
         taken, more = (None, ()) if take is None else take(trial)
-        self._write_state(connection, trial, state, now, result, about, more)
+        self._write_state(connection, trial, state, now, result, about, more, together)
         if _environment_failed(result):
             self._pause_after(connection, row.worker, trial.experiment_id, result, now)
         elif ending is not AttemptState.RELEASED and trial.paused:
@@ -127,7 +119,7 @@ class Reports(Pauses):
     ) -> tuple[TrialState, AttemptState]:
         """Return the next state of the trial and of the attempt."""
         if result.state is TrialState.STOPPED:
-            # The user stopped the experiment: the trial stays queued with its checkpoint until the
+            # The user stopped the experiment, not the trial: it stays queued with its checkpoint until the
             # experiment is resumed.
             final = trial.stop_requested or _over(trial.experiment_state)
             return (TrialState.STOPPED if final else TrialState.QUEUED), AttemptState.STOPPED
@@ -181,25 +173,40 @@ class Reports(Pauses):
         result: TrialResult,
         about: dict[str, Any],
         more: Events = (),
+        together: dict[str, Any] | None = None,
     ) -> None:
         """Write the trial's new state, and the content of the result when that state is final.
 
-        The trial is locked. `more`: events that follow the one of this change.
+        The trial is locked. `more`: events that follow the one of this change. `together`: further parameters of
+        REPORT_AT_ONCE, whose rows are then written too.
         """
         data: dict[str, Any] = {"index": trial._mapping["index"], "state": state.value, **about}
-        change: dict[str, Any] = {"state": state.value}
-        if state.finished:  # before the event, which locks the experiment until the commit
-            add_measurements(connection, trial.id, result.measurements)
-            self._store_artifacts(connection, trial.id, result.artifacts)
-        counter = self._event(connection, trial.experiment_id, "trial", data, now, more)
-        if state.finished:
-            failure = result.failure if state is TrialState.FAILED else None
-            change |= {
-                "finished_at": now, "finished_event": counter, "trained_epochs": result.epochs, "seconds": result.seconds,
-                "notes": list(result.notes), "failure": None if failure is None else failure.model_dump(mode="json"),
-                "failure_kind": None if failure is None else failure.kind.value,
+        if not state.finished:
+            self._event(connection, trial.experiment_id, "trial", data, now, more)
+            connection.execute(SET_TRIAL, {"which": trial.id, "state": state.value})
+            return
+        # Before the event, which locks the experiment until the commit.
+        self._store_artifacts(connection, trial.id, result.artifacts)
+        failure = result.failure if state is TrialState.FAILED else None
+        change: dict[str, Any] = {
+            "state": state.value, "finished_at": now, "trained_epochs": result.epochs, "seconds": result.seconds,
+            "notes": list(result.notes), "failure": None if failure is None else failure.model_dump(mode="json"),
+            "failure_kind": None if failure is None else failure.kind.value,
+        }  # fmt: skip
+        if self._postgres:
+            listed = [("trial", data), *more]
+            bound = {
+                "which": trial.id, "experiment": trial.experiment_id, "count": len(listed), "now": now, "updated_at": now,
+                "events": [{"place": place, "kind": kind, "data": d} for place, (kind, d) in enumerate(listed)],
             }  # fmt: skip
-        connection.execute(_SET_TRIAL, {"which": trial.id, **change})
+            final = {f"set_{name}": value for name, value in change.items()}
+            statement = FINISH_AT_ONCE if together is None else REPORT_AT_ONCE
+            connection.execute(statement, bound | final | (together or {}))
+            return
+        if state is not TrialState.STOPPED:
+            change["stopping"] = None  # it ended before the decision reached the worker
+        change["finished_event"] = self._event(connection, trial.experiment_id, "trial", data, now, more)
+        connection.execute(SET_TRIAL, {"which": trial.id, **change})
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
         sizes = lock_files(connection, [file.digest for file in files]) if files else {}
@@ -243,8 +250,7 @@ class Reports(Pauses):
         return StaleLease(f"attempt {attempt_id}: {why}; nothing was changed")
 
     def _store_points(self, connection: sa.Connection, attempt_id: int, points: Iterable[CurvePoint]) -> None:
-        rows = [{"attempt_id": attempt_id, **_finite(point.model_dump())} for point in points]
-        if rows:
+        if rows := _points(attempt_id, points):
             connection.execute(self._add_points, rows)
 
     def _store_log(self, connection: sa.Connection, attempt_id: int, lines: Iterable[LogLine]) -> None:
@@ -256,12 +262,7 @@ class Reports(Pauses):
 
     @cached_property
     def _add_points(self) -> Any:
-        statement = self._insert(curve_points)
-        columns = [c.name for c in curve_points.columns if not c.primary_key]
-        return statement.on_conflict_do_update(
-            index_elements=["attempt_id", "epoch"],
-            set_={name: statement.excluded[name] for name in columns},
-        )
+        return replacing_points(self._insert(curve_points))
 
     @cached_property
     def _add_log_lines(self) -> Any:
@@ -275,6 +276,12 @@ def _environment_failed(result: TrialResult) -> bool:
 
 def _over(experiment_state: str) -> bool:
     return experiment_state in (ExperimentState.DONE, ExperimentState.FAILED)
+
+
+def _points(attempt_id: int, curve: Iterable[CurvePoint]) -> list[dict[str, Any]]:
+    """Return the rows of curve points. Of points of the same epoch, the last one counts."""
+    rows = {point.epoch: {"attempt_id": attempt_id, **_finite(point.model_dump())} for point in curve}
+    return list(rows.values())
 
 
 def _finite(point: dict[str, Any]) -> dict[str, Any]:

@@ -188,7 +188,7 @@ class Suggestions(Trials, Experiments):
             "seconds": {}, "notes": list(result.notes), "failure": None if failure is None else failure.model_dump(mode="json"),
             "failure_kind": None if failure is None else failure.kind.value, "created_at": now,
             "finished_at": now if state.finished else None, "finished_event": counter if state.finished else None, "checkpoint": None,
-            "kept": False, "files_expired_at": None,
+            "kept": False, "files_expired_at": None, "stopping": None, "spared": False,
         }  # fmt: skip
         trial = {**values, "id": connection.execute(_ADD_TRIAL, values).scalar_one()}
         add_measurements(connection, trial["id"], result.measurements)
@@ -209,7 +209,7 @@ class Suggestions(Trials, Experiments):
                 ).scalars()
             )
             columns = (
-                trials.c.id, trials.c.index, trials.c.state, *CANDIDATE, trials.c.epochs, trials.c.trained_epochs, trials.c.failure_kind,
+                trials.c.id, trials.c.index, trials.c.state, *CANDIDATE, trials.c.epochs, trials.c.trained_epochs, trials.c.failure_kind, trials.c.stopping,
             )  # fmt: skip
             rows = connection.execute(sa.select(*columns).where(mine).order_by(trials.c.index)).mappings()
             return [

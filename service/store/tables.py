@@ -84,6 +84,9 @@ trials = sa.Table(
     sa.Column("forgiven", sa.BigInteger),  # attempts up to this id do not count: the user retried the trial
     sa.Column("kept", sa.Boolean, nullable=False, server_default=sa.false()),  # retention keeps its files
     sa.Column("files_expired_at", sa.Double),  # when retention deleted its files
+    sa.Column("stopping", sa.JSON(none_as_null=True)),  # decision of the stopping rule, see StopDecision
+    # The user continued it after it was stopped: the rule must not stop it again.
+    sa.Column("spared", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("experiment_id", "index"),
     sa.Index(None, "state", "id"),
     sa.Index(None, "experiment_id", "state", "round"),

@@ -6,8 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.trials import StoredArtifact, TrialView
-from service.store.engine import Row, moment, moment_or_none
-from service.store.tables import measurements, trials
+from service.schemas.workers import ParentTrial
+from service.store.engine import moment, moment_or_none
+from service.store.tables import measurements, trial_artifacts, trials
 from sparsemod.records import (
     Artifact,
     Candidate,
@@ -15,6 +16,7 @@ from sparsemod.records import (
     Failure,
     FailureKind,
     Measurement,
+    StopDecision,
     TrialState,
 )
 from sparsemod.sources.observation import Observation
@@ -86,10 +88,11 @@ def observation(
         weights=weights,
         planned=float(row["epochs"]),
         standard_errors=standard_errors,
+        stopping=_stopping(row),
     )
 
 
-def curve_point(row: Row) -> CurvePoint:
+def curve_point(row: Mapping[Any, Any]) -> CurvePoint:
     losses = ("train_loss", "validation_loss", "validation_error")
     fields = {name: value for name, value in row.items() if name != "attempt_id"}
     return CurvePoint(**fields | {name: float("nan") for name in losses if fields[name] is None})
@@ -114,7 +117,12 @@ def trial_view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[
         finished_at=moment_or_none(row["finished_at"]),
         kept=bool(row["kept"]),
         files_expired_at=moment_or_none(row["files_expired_at"]),
+        stopping=_stopping(row),
     )
+
+
+def _stopping(row: Mapping[Any, Any]) -> StopDecision | None:
+    return None if row["stopping"] is None else StopDecision.model_validate(row["stopping"])
 
 
 def new_view(row: Mapping[Any, Any]) -> TrialView:
@@ -122,13 +130,17 @@ def new_view(row: Mapping[Any, Any]) -> TrialView:
     return trial_view(row, (), ())
 
 
-def add_measurements(connection: sa.Connection, trial_id: int, results: Iterable[Measurement]) -> None:
-    """Store measurements of a trial in the given order."""
-    rows = [
+def measurement_rows(trial_id: int, results: Iterable[Measurement]) -> list[dict[str, Any]]:
+    """Return the rows of a trial's measurements in the given order."""
+    return [
         {"trial_id": trial_id, "position": position, **m.model_dump(mode="json")}
         for position, m in enumerate(results)
     ]
-    if rows:
+
+
+def add_measurements(connection: sa.Connection, trial_id: int, results: Iterable[Measurement]) -> None:
+    """Store measurements of a trial in the given order."""
+    if rows := measurement_rows(trial_id, results):
         connection.execute(ADD_MEASUREMENTS, rows)
 
 
@@ -154,3 +166,24 @@ def artifact(row: Any) -> Artifact:
 def stored_artifact(row: Any) -> StoredArtifact:
     """Convert a row of `trial_artifacts` to the record of the API."""
     return StoredArtifact.of(artifact(row))
+
+
+def parent_trial(connection: sa.Connection, experiment_id: int, index: int | None) -> ParentTrial | None:
+    """Return a completed trial with its files, from which another one inherits; None when there is none."""
+    if index is None:
+        return None
+    query = sa.select(trials).where(
+        trials.c.experiment_id == experiment_id,
+        trials.c.index == index,
+        trials.c.state == TrialState.COMPLETED,
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    files = connection.execute(sa.select(trial_artifacts).where(trial_artifacts.c.trial_id == row.id))
+    return ParentTrial(
+        index=index,
+        parameters=row.parameters,
+        epochs=row.trained_epochs,
+        artifacts=tuple(artifact(file) for file in files),
+    )

@@ -231,11 +231,12 @@ class Trials(Base):
             return self._trial(connection, experiment_id, index)
 
     def retry(self, experiment_id: int, indices: Sequence[int] | None = None) -> list[int]:
-        """Queue failed trials again, with a fresh count of attempts, and return their indices.
+        """Queue failed or stopped trials again, with a fresh count of attempts, and return their indices.
 
-        `indices` selects the trials; None selects all that failed by a fault. An experiment that was done or
-        failed runs again. Raises NotFound, Conflict for a trial that has not failed, which includes a trial
-        that is queued again.
+        `indices` selects the trials; None selects all that failed by a fault. A trial with a checkpoint continues from
+        it, others start again; no stopping rule judges a trial that was stopped. An experiment that was done or failed
+        runs again. Raises NotFound, Conflict for a trial that has neither failed nor stopped, which includes a trial that
+        is queued again.
         """
         now = self.clock()
         with self._write() as connection:
@@ -251,9 +252,9 @@ class Trials(Base):
                 ]
             self._require(connection, experiment_id)
             for row in rows:
-                if row["state"] != TrialState.FAILED:
+                if row["state"] not in (TrialState.FAILED, TrialState.STOPPED):
                     raise Conflict(
-                        f"trial {row['index']} is {row['state']}: only a failed trial can be retried"
+                        f"trial {row['index']} is {row['state']}: only a failed or a stopped trial can be retried"
                     )
                 self._queue_again(connection, row, now)
             if rows:
@@ -278,7 +279,8 @@ class Trials(Base):
             .where(trials.c.id == row["id"])
             .values(
                 state=TrialState.QUEUED.value, stop_requested=False, forgiven=last, failure=None, failure_kind=None, finished_at=None,
-                finished_event=None, trained_epochs=0.0, seconds={}, notes=[],
+                finished_event=None, trained_epochs=0.0, seconds={}, notes=[], stopping=None,
+                spared=row["spared"] or row["state"] == TrialState.STOPPED,
             )
         )  # fmt: skip
         data = {"index": row["index"], "state": "queued", "change": "retried"}

@@ -8,19 +8,26 @@ from dataclasses import replace
 
 from sparsemod.arena.memory import Node
 from sparsemod.arena.nodes import Layout
-from sparsemod.arena.problem import BufferProblem
+from sparsemod.arena.problem import BufferProblem, Step
 from sparsemod.layouts import Tensors
 
 WORD = 4
 
 
 def dynamic_problem(layout: Layout, tensors: Tensors) -> BufferProblem:
-    """Return the layout's planning problem in words: one for each element, and the scratch of the float kernels."""
+    """Return the layout's planning problem in words: one for each element, and the scratch of the float kernels, which overwrite an input
+    only in place."""
     steps = tuple(
-        replace(step, scratch=-(-scratch_bytes(node, tensors) // WORD))
+        replace(step, scratch=-(-scratch_bytes(node, tensors) // WORD), overlaps=_in_place(step, node))
         for step, node in zip(layout.problem.steps, layout.nodes, strict=True)
     )
     return BufferProblem(layout.problem.sizes, steps, layout.problem.sources)
+
+
+def _in_place(step: Step, node: Node) -> dict[str, int]:
+    if node.traits.weighted:
+        return {}
+    return {name: distance for name, distance in step.overlaps.items() if distance == 0}
 
 
 def scratch_bytes(node: Node, tensors: Tensors) -> int:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparsemod.kinds import Kind, Stage, kind_of
+from sparsemod.kinds.dsp import dsp_loops, has_dsp
+from sparsemod.kinds.dsp_depthwise import DspDepthwise
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 
@@ -32,10 +34,28 @@ class Node:
 
 @dataclass(frozen=True)
 class Memory:
-    """`scratch`: bytes needed while the kernel runs; `in_place`: the kernel may overwrite any of its inputs with its result."""
+    """`scratch`: bytes needed while the kernel runs. `overlap`: the kernel may overwrite any of its inputs with its result, if the
+    result begins at least so many bytes before the input; 0: also in place; None: it may not.
+
+    `dsp`: the same for a core with DSP instructions, if a kernel of the layer's own runs there."""
 
     scratch: int = 0
-    in_place: bool = False
+    overlap: int | None = None
+    dsp: "Memory | None" = None
+
+    def scratch_on(self, core: str) -> int:
+        """Return the bytes needed while the kernel for `core` runs; the plain kernel must fit as well."""
+        return max((memory.scratch for memory in self._on(core)), default=0)
+
+    def overlap_on(self, core: str) -> int | None:
+        """Return the bytes by which the result must begin before an input that it overwrites on `core`, with its kernel and the plain
+        one; None when one of them may not overwrite it."""
+        distances = [memory.overlap for memory in self._on(core)]
+        known = [distance for distance in distances if distance is not None]
+        return max(known) if len(known) == len(distances) else None
+
+    def _on(self, core: str) -> tuple["Memory", ...]:
+        return (self, self.dsp) if self.dsp is not None and has_dsp(core) else (self,)
 
 
 MemoryRule = Callable[[Node, Tensors], Memory]
@@ -61,37 +81,80 @@ def apart(node: Node, tensors: Tensors) -> Memory:
 @MEMORY.rules("clamp", "add", "global_avg_pool")
 def over_input(node: Node, tensors: Tensors) -> Memory:
     """Rule for a kernel that reads each element before it overwrites it."""
-    return Memory(in_place=True)
+    return Memory(overlap=0)
 
 
 @MEMORY.register("conv")
-def gathered(node: Node, tensors: Tensors) -> Memory:
-    """Rule for windowed kernels: scratch holds one window of one group, except for kernels that read their input directly."""
-    channels, outputs = tensors.image(node.inputs[0])[0], tensors.image(node.output)[0]
-    window = node.window
-    if window.conv_kernel(channels, outputs) != "conv":
-        return Memory()
-    return Memory(math.prod(window.kernel) * (channels // window.groups))
+def convolved(node: Node, tensors: Tensors) -> Memory:
+    """Rule for convolutions: scratch holds one window of one group, except for kernels that read their input directly."""
+    channels, rows, columns = tensors.image(node.inputs[0])
+    window, outputs = node.window, tensors.image(node.output)[0]
+    walk = _Walk(node, tensors)
+    loops = dsp_loops(window, channels, outputs, (rows, columns))
+    dsp = None
+    if isinstance(loops, DspDepthwise):
+        dsp = Memory(loops.scratch, loops.distance * channels)
+    elif loops is not None:
+        dsp = Memory(loops.scratch, walk.distance(together=2))
+    kernel = window.conv_kernel(channels, outputs)
+    if kernel == "depthwise":
+        return Memory(0, walk.channelwise_distance(), dsp)
+    if kernel == "conv_1x1":
+        return Memory(0, walk.distance(together=0), dsp)
+    gathered = math.prod(window.kernel) * (channels // window.groups)
+    return Memory(gathered, walk.distance(together=1 if window.groups == 1 else 0), dsp)
 
 
 @MEMORY.rules("max_pool", "avg_pool")
 def pooled(node: Node, tensors: Tensors) -> Memory:
-    """Rule for pooling: in place where no window reads a position that an earlier window has overwritten.
+    """Rule for pooling."""
+    return Memory(overlap=_Walk(node, tensors).channelwise_distance())
 
-    The kernel reads a position's window before it writes the position's result, so only later windows matter: none may
-    begin at or before the written position. Positions (with all their channels) are numbered row by row.
+
+class _Walk:
+    """The positions of a windowed kernel's output in the order in which the kernel writes them, row by row, each with all its channels.
+
+    An output may overwrite its input (Lin et al., "vMCU", 2024, call this segment-level overlap) if no byte is written before the last
+    window that holds it has been read.
     """
-    _, height, width = tensors.image(node.inputs[0])
-    _, rows, columns = tensors.image(node.output)
-    if rows * columns > height * width:
-        return Memory()
-    (down, right), (top, _, left, _) = node.window.stride, node.window.padding
-    firsts = [
-        max(0, r * down - top) * width + max(0, c * right - left) for r in range(rows) for c in range(columns)
-    ]
-    lowest_later = height * width
-    for place in range(len(firsts) - 1, -1, -1):
-        if place >= lowest_later:
-            return Memory()
-        lowest_later = min(lowest_later, firsts[place])
-    return Memory(in_place=True)
+
+    def __init__(self, node: Node, tensors: Tensors) -> None:
+        self._channels, height, width = tensors.image(node.inputs[0])
+        self._outputs, rows, columns = tensors.image(node.output)
+        (down, right), (top, _, left, _) = node.window.stride, node.window.padding
+        # The first position of each window that lies in the input.
+        self._firsts = [
+            max(0, r * down - top) * width + max(0, c * right - left)
+            for r in range(rows)
+            for c in range(columns)
+        ]
+        lowest = height * width
+        self._lowest = [lowest]
+        for first in reversed(self._firsts):
+            lowest = min(lowest, first)
+            self._lowest.append(lowest)
+        self._lowest.reverse()  # the lowest position that a window from this one on reads; after the last one, none
+
+    def distance(self, together: int) -> int:
+        """Return the bytes by which the output must begin before the input.
+
+        The kernel reads the windows of `together` positions before it writes any of these; 0: it reads the window of a position until
+        it has written all of that position's outputs.
+        """
+        count, needed = len(self._firsts), 0
+        for place in range(0, count, max(1, together)):
+            written = min(count, place + max(1, together))
+            unread = self._lowest[written if together else place]
+            if unread < self._lowest[-1]:
+                needed = max(needed, written * self._outputs - unread * self._channels)
+        return needed
+
+    def channelwise_distance(self) -> int:
+        """Return the bytes by which the output must begin before the input, when each channel of the output depends on the same channel
+        of the input, which the kernel reads before it writes it."""
+        needed = 0
+        for place, first in enumerate(self._firsts):
+            needed = max(needed, place - first)
+            if self._lowest[place + 1] < self._lowest[-1]:
+                needed = max(needed, place + 1 - self._lowest[place + 1])
+        return needed * self._channels

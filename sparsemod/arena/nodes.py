@@ -7,8 +7,7 @@ Tensors are stored channels last (see `sparsemod.layouts`). Therefore:
 - Every output goes to the caller's memory; a later layer may read it there. An output that is a view of an input or of another output
   is copied at the end.
 - Where a tensor has 16-bit elements, all sizes are whole words, so that every address is one.
-- The memory rule of a kind (`sparsemod.arena.memory`) gives the scratch of its kernel, and whether the kernel works in place. No
-  kernel overwrites the network's input, but the input's bytes are free after its last reader.
+- The memory rule of a kind (`sparsemod.arena.memory`) gives the scratch of its kernel, and whether its output may overwrite an input.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -37,9 +36,15 @@ class Layout:
 
 
 def layout(
-    nodes: Sequence[Node], tensors: Tensors, sources: tuple[str, ...], results: tuple[str, ...]
+    nodes: Sequence[Node],
+    tensors: Tensors,
+    sources: tuple[str, ...],
+    results: tuple[str, ...],
+    core: str = "",
 ) -> Layout:
     """Return the memory layout of a network with inputs `sources` and outputs `results`, without the nodes that no output needs.
+
+    `core`: the core whose kernels run; "": those of any core.
 
     Raises Unsupported for a kind without a rule.
     """
@@ -63,7 +68,7 @@ def layout(
             outside.setdefault(buffer_of[result], result)
     copied = tuple(name for name in results if outside.get(buffer_of[name]) != name)
     read = {buffer_of[name] for node in step_nodes for name in node.inputs}
-    steps = tuple(_step(i, n, tensors, buffer_of, outside, read) for i, n in enumerate(step_nodes))
+    steps = tuple(_step(i, n, tensors, buffer_of, outside, read, core) for i, n in enumerate(step_nodes))
     sizes = {
         buffer_of[name]: 0 if buffer_of[name] in outside else _aligned(tensors.bytes(name), tensors)
         for name in buffer_of
@@ -127,15 +132,17 @@ def _step(
     buffer_of: Mapping[str, str],
     outside: Collection[str],
     read: Collection[str],
+    core: str,
 ) -> Step:
     """Return a step; a result in the caller's memory is a buffer only where a later step reads it."""
     reads, made = tuple(buffer_of[name] for name in node.inputs), buffer_of[node.output]
     writes = None if made in outside and made not in read else made
     needs = MEMORY.rule(node.kind, node.name)(node, tensors)
-    free = (
-        tuple(name for name in reads if name not in outside) if needs.in_place and made not in outside else ()
-    )
-    return Step(str(index), reads, writes, free, _aligned(needs.scratch, tensors))
+    distance = needs.overlap_on(core)
+    free: dict[str, int] = {}
+    if distance is not None and made not in outside:
+        free = {name: _aligned(distance, tensors) for name in reads if name not in outside}
+    return Step(str(index), reads, writes, free, _aligned(needs.scratch_on(core), tensors))
 
 
 def _aligned(size: int, tensors: Tensors) -> int:

@@ -1,47 +1,71 @@
 """Address assignment: pack blocks with lifetimes into the smallest arena that the search finds.
 
-A block is one address for a chain of buffers, each of which takes over the bytes of the previous one. Blocks are placed
-one after another at the lowest free address. Some sequence of blocks gives an optimal packing. The search tries several
+A block is a chain of buffers, each of which overwrites the previous one, at fixed distances. Blocks are placed one after
+another at the lowest free address. Some sequence of blocks gives an optimal packing. The search tries several
 sequences (largest first, longest first, ...). While fragmentation remains, it then tries all sequences, up to a limit of
 attempts.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 ATTEMPTS = 2_000
 BLOCKS = 100  # with more blocks, the attempts cover almost none of the sequences
 
 
+@dataclass(frozen=True)
+class Part:
+    """A buffer in a block: alive from step `first` to step `last`, in the bytes from `start` to before `end`."""
+
+    first: int
+    last: int
+    start: int
+    end: int
+
+
 @dataclass
 class Block:
-    """Buffers at one address, each as (first step, last step, bytes)."""
+    """Buffers at fixed distances from each other, with their parts."""
 
-    names: list[str]
-    parts: list[tuple[int, int, int]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+
+    def add(self, name: str, part: Part) -> None:
+        """Add a buffer."""
+        self.names.append(name)
+        self.parts.append(part)
+
+    def part(self, name: str) -> Part:
+        """Return the part of a buffer."""
+        return self.parts[self.names.index(name)]
+
+    def begin_at_zero(self) -> None:
+        """Move all parts by the same distance, so that the lowest one begins at 0."""
+        lowest = min(part.start for part in self.parts)
+        self.parts = [replace(part, start=part.start - lowest, end=part.end - lowest) for part in self.parts]
 
     @property
     def size(self) -> int:
-        """Size of the largest buffer."""
-        return max(size for _, _, size in self.parts)
+        """The block's bytes."""
+        return max(part.end for part in self.parts)
 
     @property
     def first(self) -> int:
         """The first step at which the block is alive."""
-        return min(first for first, _, _ in self.parts)
+        return min(part.first for part in self.parts)
 
     @property
     def steps(self) -> int:
         """Length of the block's lifetime in steps."""
-        return max(last for _, last, _ in self.parts) - self.first + 1
+        return max(part.last for part in self.parts) - self.first + 1
 
     def clashes(self, other: "Block") -> list[tuple[int, int]]:
-        """Return (bytes of this block, bytes of `other`) wherever both are alive."""
+        """Return the open ranges of (this block's address - the other one's) for which parts that are alive together overlap."""
         return [
-            (size, other_size)
-            for first, last, size in self.parts
-            for start, end, other_size in other.parts
-            if first <= end and start <= last
+            (theirs.start - mine.end, theirs.end - mine.start)
+            for mine in self.parts
+            for theirs in other.parts
+            if mine.first <= theirs.last and theirs.first <= mine.last
         ]
 
 
@@ -76,9 +100,7 @@ def _in_sequence(
 def _lowest(clashes: list[list[tuple[int, int]]], offsets: dict[int, int]) -> int:
     """Return the lowest address that does not overlap a placed block."""
     occupied = sorted(
-        (offset - size + 1, offset + other_size)
-        for other, offset in offsets.items()
-        for size, other_size in clashes[other]
+        (offset + low + 1, offset + high) for other, offset in offsets.items() for low, high in clashes[other]
     )
     address = 0
     for start, end in occupied:

@@ -32,10 +32,19 @@ def _lower_bound(problem: BufferProblem) -> int:
     everything = (1 << len(problem.steps)) - 1
     for index, step in enumerate(problem.steps):
         live = sum(problem.sizes[name] for name in set(step.reads)) + step.scratch
-        # After all other steps, every buffer that can be taken over is taken over.
-        fresh = step.writes is not None and problem.reused_buffer(index, everything) is None
-        needs.append(live + (problem.sizes[step.writes] if fresh and step.writes else 0))
+        needs.append(
+            live + _growth(problem, everything, index)
+        )  # after all others, a step overlaps what it can
     return max(needs)
+
+
+def _growth(problem: BufferProblem, done: int, index: int) -> int:
+    """Return the bytes that step `index` needs for its result besides those of the live buffers."""
+    overlap = problem.overlap(index, done)
+    if overlap is not None:
+        return overlap.growth
+    made = problem.steps[index].writes
+    return 0 if made is None else problem.sizes[made]
 
 
 def _dependencies(problem: BufferProblem) -> list[int]:
@@ -48,7 +57,7 @@ def _live_bytes(problem: BufferProblem, done: int, index: int, live: int) -> tup
     """Return (live bytes while step `index` runs, live bytes afterwards); `live` bytes are alive before it."""
     step = problem.steps[index]
     written = 0 if step.writes is None else problem.sizes[step.writes]
-    during = live + step.scratch + (written if problem.reused_buffer(index, done) is None else 0)
+    during = live + step.scratch + _growth(problem, done, index)
     done |= 1 << index
     freed = sum(problem.sizes[name] for name in set(step.reads) if not problem.readers(name) & ~done)
     unread = step.writes is not None and not problem.readers(step.writes)

@@ -10,24 +10,33 @@ from sparsemod.errors import InvalidInput
 class Step:
     """One call of a kernel.
 
-    `reads` and `writes` name buffers (`writes` is None when the result goes to the caller's memory). `in_place`
-    names the buffers of `reads` whose bytes the result may take over if no later step reads them. The step needs
-    `scratch` bytes while it runs.
+    `reads` and `writes` name buffers (`writes` is None when the result goes to the caller's memory). `overlaps` has the buffers of
+    `reads` whose bytes the result may overwrite if no later step reads them, and by how many bytes the result must then begin before
+    the buffer; 0 is work in place. The step needs `scratch` bytes while it runs.
     """
 
     name: str
     reads: tuple[str, ...]
     writes: str | None
-    in_place: tuple[str, ...] = ()
+    overlaps: Mapping[str, int] = field(default_factory=dict)
     scratch: int = 0
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """The result of a step begins `distance` bytes before the buffer `name`, and overwrites it. Together they need `growth` bytes
+    more than the buffer alone."""
+
+    name: str
+    distance: int
+    growth: int
 
 
 @dataclass(frozen=True)
 class BufferProblem:
     """A planning problem: `sizes` of all buffers in bytes, and `steps` in a valid order.
 
-    The buffers `sources`, the network's inputs, exist before the first step. They are never overwritten while needed, nor reused in
-    place. A buffer of 0 bytes lies in the caller's memory.
+    The buffers `sources`, the network's inputs, exist before the first step. A buffer of 0 bytes lies in the caller's memory.
 
     Raises InvalidInput when a step reads a buffer that no earlier step writes, or writes a buffer a second time.
     """
@@ -66,43 +75,53 @@ class BufferProblem:
         """Return the steps that read a buffer, as a bit mask."""
         return self._masks[name]
 
-    def reused_buffer(self, index: int, done: int) -> str | None:
-        """Return the buffer that step `index` reuses once the steps in the mask `done` have run; None for a new buffer."""
+    def overlap(self, index: int, done: int) -> Overlap | None:
+        """Return what the result of step `index` may overwrite once the steps in the mask `done` have run, with the fewest further
+        bytes; None when nothing saves memory."""
         step = self.steps[index]
         if step.writes is None:
             return None
         done |= 1 << index
-        for name in step.in_place:
-            free = not self._masks[name] & ~done and name not in self.sources
-            if free and self.sizes[step.writes] <= self.sizes[name]:
-                return name
-        return None
+        found = None
+        size = self.sizes[step.writes]
+        for name, distance in step.overlaps.items():
+            given = self.sizes[name]
+            if self._masks[name] & ~done or (distance == 0 and size > given):
+                continue
+            growth = max(distance, size - given)
+            if growth < size and (found is None or growth < found.growth):
+                found = Overlap(name, distance, growth)
+        return found
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Live memory while `step` runs: total `bytes`, of `buffers` (one name per buffer) and scratch."""
+    """Live memory while `step` runs: total `bytes`, of `buffers` and scratch. `overlap`: what the step's result overwrites."""
 
     step: str
     bytes: int
     buffers: tuple[str, ...]
     scratch: int
+    overlap: Overlap | None = None
 
 
-def timeline(problem: BufferProblem, order: Sequence[int]) -> tuple[Moment, ...]:
-    """Return one moment per step in this order; a buffer reused in place counts once."""
+def timeline(problem: BufferProblem, order: Sequence[int], limit: int = 0) -> tuple[Moment, ...]:
+    """Return one moment per step in this order. Results overwrite buffers in place wherever they can, and otherwise only where the
+    step would need more than `limit` bytes without it."""
     moments, done = [], 0
     alive = set(problem.sources)
     for index in order:
         step = problem.steps[index]
-        reused = problem.reused_buffer(index, done)
-        during = set(alive) | ({step.writes} if step.writes is not None and reused is None else set())
-        total = sum(problem.sizes[name] for name in during) + step.scratch
-        moments.append(Moment(step.name, total, tuple(sorted(during)), step.scratch))
+        size = 0 if step.writes is None else problem.sizes[step.writes]
+        held = sum(problem.sizes[name] for name in alive) + step.scratch
+        overlap = problem.overlap(index, done)
+        if overlap is not None and overlap.distance and held + size <= limit:
+            overlap = None
+        during = alive if step.writes is None else alive | {step.writes}
+        total = held + (size if overlap is None else overlap.growth)
+        moments.append(Moment(step.name, total, tuple(sorted(during)), step.scratch, overlap))
         done |= 1 << index
-        if step.writes is not None:
-            alive.add(step.writes)
-        alive = {name for name in alive if problem.readers(name) & ~done}
+        alive = {name for name in during if problem.readers(name) & ~done}
     return tuple(moments)
 
 

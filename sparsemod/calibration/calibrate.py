@@ -7,7 +7,7 @@ from pathlib import Path
 from sparsemod.calibration.least_squares import errors, fit
 from sparsemod.calibration.samples import samples
 from sparsemod.emulator import machine, versions
-from sparsemod.export.c import kernel_sources
+from sparsemod.export.c.kernel_files import has_family, sources_on
 from sparsemod.files import fingerprint
 from sparsemod.targets import Calibration, OperatorModel
 from sparsemod.yaml_text import dump_yaml
@@ -25,16 +25,20 @@ def calibrate(
 ) -> OperatorModel:
     """Fit a core's model to random networks on the emulated core; compute its errors on networks of another seed.
 
-    Calls `progress(measured networks, all networks)`. Raises UnknownName for a core without a machine,
+    On a core with kernels of its own, the networks of the fit also run with the shared ones, which some layers keep. Calls `progress(measured networks, all networks)`. Raises UnknownName for a core without a machine,
     ToolsMissing, EmulationError.
     """
-    name, total, measured = machine(core).core, networks + held_out, []
-    for count, draws in ((networks, 2 * seed), (held_out, 2 * seed + 1)):
-        for sample in samples(name, count, draws):
+    name, measured = machine(core).core, []
+    runs = [(networks, 2 * seed, False), (held_out, 2 * seed + 1, False)]
+    runs += [(networks, 2 * seed, True)] if has_family(name) else []
+    total = sum(count for count, _, _ in runs)
+    for count, draws, shared in runs:
+        for sample in samples(name, count, draws, shared=shared):
             measured.append(sample)
             progress(len(measured), total)
-    model = fit(name, measured[:networks])
-    held_out_errors = errors(model, measured[networks:])
+    fitted, judged = measured[:networks], measured[networks : networks + held_out]
+    model = fit(name, fitted + measured[networks + held_out :])
+    held_out_errors = errors(model, judged)
     compiler, qemu = versions()
     calibration = Calibration(
         networks=networks,
@@ -48,14 +52,14 @@ def calibrate(
         compiler=f"{compiler} {machine(core).flags[0]} -O2",
         qemu=f"{qemu} {machine(core).board}",
         command=f"sparsemod calibrate --core {name} --networks {networks} --held-out {held_out} --seed {seed}",
-        kernels=kernels_digest(),
+        kernels=kernels_digest(name),
     )
     return model.model_copy(update={"calibration": calibration})
 
 
-def kernels_digest() -> str:
-    """Return a digest of the kernels' sources; a calibration is valid only for the same digest."""
-    return fingerprint(repr(sorted(kernel_sources().items())))[:16]
+def kernels_digest(core: str) -> str:
+    """Return a digest of the sources and templates of a core's kernels; a calibration is valid only for the same digest."""
+    return fingerprint(repr(sorted(sources_on(core).items())))[:16]
 
 
 def write(model: OperatorModel, path: Path) -> None:

@@ -1,7 +1,7 @@
 """Random networks and their measurements on the emulated core."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ import torch
 from sparsemod.calibration.networks import MACS, random_network
 from sparsemod.emulator import Emulation, Emulator
 from sparsemod.errors import BuildError, InvalidInput
+from sparsemod.export.c import CProject, generate
 from sparsemod.graph import Graph, capture, deployed
 from sparsemod.graph.macs import macs
 from sparsemod.measure.predicted import constants
@@ -19,17 +20,22 @@ from sparsemod.quantization.static import quantize_static
 
 @dataclass(frozen=True)
 class Sample:
-    """A network's graph, work of its layers, bytes of its constants, nonzeros per layer, and measurement."""
+    """A network's graph, work of its layers, bytes of its constants, nonzeros per layer, and measurement.
+
+    `own`: layer -> bytes of the code that was generated for its shape; 0 where an earlier layer has the same."""
 
     graph: Graph
     works: tuple[Work, ...]
     constants: int
     nonzeros: Mapping[str, int]
     measured: Emulation
+    own: Mapping[str, int] = field(default_factory=dict)
 
 
-def samples(core: str, count: int, seed: int) -> Iterator[Sample]:
-    """Yield `count` random networks with their measurements. Raises ToolsMissing, EmulationError."""
+def samples(core: str, count: int, seed: int, *, shared: bool = False) -> Iterator[Sample]:
+    """Yield `count` random networks with their measurements, with the kernels for `core` or with the `shared` ones.
+
+    Raises ToolsMissing, EmulationError."""
     emulator = Emulator(core)
     for graph, network, images in integer_networks(count, seed):
         nonzeros = dict(network.layer_nonzeros())
@@ -40,13 +46,27 @@ def samples(core: str, count: int, seed: int) -> Iterator[Sample]:
                 work.layer: work.encoding for work in works(graph, nonzeros) if work.encoding != "none"
             },
         )
-        yield Sample(
-            graph,
-            works(graph, nonzeros),
-            constants(graph, nonzeros),
-            nonzeros,
-            emulator.measure(network, network.quantize_input(images[:1])),
-        )
+        project = generate(network, core="" if shared else emulator.machine.core)
+        measured = emulator.measure(network, network.quantize_input(images[:1]), shared=shared)
+        yield sample(graph, nonzeros, project, measured)
+
+
+def sample(graph: Graph, nonzeros: Mapping[str, int], project: CProject, measured: Emulation) -> Sample:
+    """Return the sample of a network with its project and measurement."""
+    sizes, own = dict(measured.functions), {}
+    for layer, emitted in zip(project.layers, project.parts.emitted, strict=True):
+        if emitted.special is not None:
+            files = [file.removesuffix(".c") for file in emitted.special.kernels]
+            functions = [name for name in sizes if name.startswith(tuple(files))]
+            own[layer.name] = sum(sizes.pop(name) for name in functions)
+    run = tuple(_run(work, own) for work in works(graph, nonzeros))
+    known = constants(graph, nonzeros) + sum(work.extra for work in run)
+    return Sample(graph, run, known, nonzeros, measured, own)
+
+
+def _run(work: Work, own: Collection[str]) -> Work:
+    """Return the work of the kernel that ran a layer; the layers `own` have kernels of their own."""
+    return work.special() if work.layer in own else replace(work, dsp=None)
 
 
 def integer_networks(

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from sparsemod.spec.parts import DatasetSpec
 if TYPE_CHECKING:
     import torch
 
+SplitName = Literal["train", "validation", "test"]
+
 _CACHED = 4  # datasets cached in this process; MNIST takes 190 MB, CIFAR-10 620 MB
 
 
@@ -42,7 +44,7 @@ class Split:
     Trials share the arrays: do not write to them.
     """
 
-    name: str
+    name: SplitName
     x: Floats
     y: Labels
     lengths: NDArray[np.int64] | None = None
@@ -60,6 +62,19 @@ class Split:
         """Return the first `count` samples."""
         lengths, sequence = (None if part is None else part[:count] for part in (self.lengths, self.sequence))
         return Split(self.name, self.x[:count], self.y[:count], lengths, sequence)
+
+    def with_more(self, other: "Split") -> "Split":
+        """Return the samples of both, under this name. Raises InvalidInput for windows of sequences."""
+        if self.sequence is not None or other.sequence is not None:
+            raise InvalidInput("split", self.name, "samples that are not windows")
+        x = np.empty_like(
+            self.x, shape=(len(self) + len(other), *self.x.shape[1:])
+        )  # the same order in memory
+        x[: len(self)], x[len(self) :] = self.x, other.x
+        lengths = None
+        if self.lengths is not None and other.lengths is not None:
+            lengths = np.concatenate([self.lengths, other.lengths])
+        return Split(self.name, x, np.concatenate([self.y, other.y]), lengths)
 
     def cut(self, splitter: Splitter, axis: int) -> "Split":
         """Return the windows of the sequences, whose steps are in `axis` of `x`."""
@@ -127,6 +142,24 @@ class Dataset:
                 self._windowed.popitem(last=False)
         self._windowed.move_to_end(splitter)
         return self._windowed[splitter]
+
+    def with_validation(self, targets: Targets) -> "Dataset":
+        """Return the dataset for a last training, on the training and the validation samples together.
+
+        The split `validation` holds the same samples as before under the name "train": they measure the fit, and no
+        choice may depend on them. With the targets `normal`, only normal samples are added. The test split is not read.
+        """
+        more = self.validation
+        if targets == "normal":
+            normal = more.y == 0
+            lengths = None if more.lengths is None else more.lengths[normal]
+            more = Split(more.name, more.x[normal], more.y[normal], lengths)
+        return replace(
+            self,
+            train=self.train.with_more(more),
+            validation=replace(self.validation, name="train"),
+            _windowed=OrderedDict(),
+        )
 
     @property
     def sizes(self) -> dict[str, int]:

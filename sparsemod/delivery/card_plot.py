@@ -28,24 +28,18 @@ def blocks(plan: ArenaPlan) -> tuple[Block, ...]:
     problem, moments = plan.layout.problem, plan.plan.timeline
     for step, (index, moment) in enumerate(zip(plan.plan.order, moments, strict=True)):
         kernel = problem.steps[index]
-        written = kernel.writes
-        in_place = written not in moment.buffers
+        in_place = moment.overlap is not None and moment.overlap.distance == 0
         for name in moment.buffers:
             if name in plan.plan.offsets:
                 start = by_name[name].first if name in by_name else step
-                reused = in_place and name in kernel.in_place and _same_place(plan, name, written)
-                last = max(start, step - 1) if reused else step
+                last = step
+                if in_place and moment.overlap is not None and name == moment.overlap.name:
+                    last = max(start, step - 1)
                 by_name[name] = Block(name, plan.plan.offsets[name], problem.sizes[name], start, last)
-        if written is not None and written not in by_name and written in plan.plan.offsets:
-            by_name[written] = Block(written, plan.plan.offsets[written], problem.sizes[written], step, step)
         if kernel.scratch:
             at = plan.plan.scratch[kernel.name]
             by_name[f"\0{step}"] = Block("scratch", at, kernel.scratch, step, step, True)
     return tuple(by_name.values())
-
-
-def _same_place(plan: ArenaPlan, name: str, written: str | None) -> bool:
-    return written is not None and plan.plan.offsets.get(written) == plan.plan.offsets[name]
 
 
 def memory_plot(plan: ArenaPlan, kind: str) -> bytes:

@@ -52,7 +52,7 @@ def need(network: "CNetwork", core: str) -> Need:
 
     missing = available(core)
     if missing is not None:
-        c_project = generate_any(network)
+        c_project = generate_any(network, core=core)
         method = f"weights and arena of the C code; code and stack come on top ({missing})"
         return Need(
             core=core, flash=c_project.data_bytes, ram=c_project.arena.size, method=method, measured=False
@@ -60,7 +60,7 @@ def need(network: "CNetwork", core: str) -> Need:
     try:
         emulation = Emulator(core).costs(network)
     except DoesNotFit as error:
-        c_project = generate_any(network)
+        c_project = generate_any(network, core=core)
         method = f"weights and arena of the C code; code and stack come on top (more than the emulated machine holds: {error})"
         return Need(
             core=core, flash=c_project.data_bytes, ram=c_project.arena.size, method=method, measured=False

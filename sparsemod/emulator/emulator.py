@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sparsemod.emulator.build import MARK_BYTES, link, prepared
 from sparsemod.emulator.dynamic_program import dynamic_program, packed_samples, unpacked_outputs
-from sparsemod.emulator.elf import section_sizes
+from sparsemod.emulator.elf import function_sizes, section_sizes
 from sparsemod.emulator.machines import STACK, Machine, machine
 from sparsemod.emulator.program import Program, flat_inputs, many, program
 from sparsemod.emulator.toolchain import call, require, versions
@@ -48,7 +48,7 @@ class Emulation:
     output, and those of all outputs as `named`.
 
     `per_layer` maps layers to instructions, in order of execution; the rest of `instructions` is the return
-    from the network. `seconds` is the wall time of `compile` and `run` on this machine.
+    from the network. `seconds` is the wall time of `compile` and `run` on this machine. `functions`: the bytes of each one's code.
     """
 
     core: str
@@ -65,6 +65,7 @@ class Emulation:
     flags: tuple[str, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
     named: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    functions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ram(self) -> int:
@@ -111,9 +112,14 @@ class Emulator:
         return Emulation(**{**vars(emulation), "outputs": outputs, "named": {"output": outputs}})
 
     def measure(
-        self, network: "IntegerNetwork", images: Int8 | Mapping[str, Int8] | None = None, lengths: Any = None
+        self,
+        network: "IntegerNetwork",
+        images: Int8 | Mapping[str, Int8] | None = None,
+        lengths: Any = None,
+        *,
+        shared: bool = False,
     ) -> Emulation:
-        """Compile, run and measure.
+        """Compile, run and measure; `shared`: with the kernels of every core, not those for this one.
 
         `images`: at least one int8 input (N, *input shape), for several inputs by name; default: one input of zeros. `lengths` (N,): see
         IntegerNetwork.run.
@@ -136,7 +142,8 @@ class Emulator:
                 raise InvalidInput(
                     "images", (str(values.dtype), values.shape), f"{kind} of shape (N, {wanted})"
                 )
-        emulation = self.run(program(network), flat_inputs(network, inputs, lengths))
+        core = "" if shared else self.machine.core
+        emulation = self.run(program(network, core), flat_inputs(network, inputs, lengths))
         named = unpacked(network, emulation.outputs)
         first = next(iter(named.values()))
         return Emulation(**{**vars(emulation), "outputs": first, "named": named})
@@ -168,7 +175,7 @@ class Emulator:
 
         if not cases:
             return []
-        source, images, places = many(cases)
+        source, images, places = many(cases, self.machine.core)
         outputs = self.run(source, images, marks=False).outputs
         results = []
         for (network, inputs, *_), (start, size) in zip(cases, places, strict=True):
@@ -192,7 +199,8 @@ class Emulator:
         started = time.perf_counter()
         ready = prepared(self.machine, program.kernels, self.cache)
         with scratch("sparsemod-emulator-") as folder:
-            sizes = section_sizes(link(self.machine, ready, program.network, folder, marks=marks))
+            linked = link(self.machine, ready, program.network, folder, marks=marks)
+            sizes, functions = section_sizes(linked), function_sizes(linked)
             compiled = time.perf_counter()
             job = struct.pack("<3I", len(images), program.inputs, program.outputs) + images.tobytes()
             (folder / "job.bin").write_bytes(job)
@@ -215,6 +223,7 @@ class Emulator:
             qemu=qemu,
             flags=(self.machine.flags[0], "-O2"),
             seconds={"compile": compiled - started, "run": time.perf_counter() - compiled},
+            functions=functions,
         )
 
     def _start(self, folder: Path) -> None:

@@ -54,15 +54,15 @@ def flat_inputs(network: "IntegerNetwork", inputs: Mapping[str, Int8], lengths: 
     return np.concatenate([stored, flat], axis=1)
 
 
-def program(network: "IntegerNetwork") -> Program:
-    """Generate the C project, with its kernels separate.
+def program(network: "IntegerNetwork", core: str | None = None) -> Program:
+    """Generate the C project, with its kernels separate, for the kernels of `core` (default: the network's).
 
     Raises Unsupported for a layer without a C kernel.
     """
     from sparsemod.export.c import generate, kernel_sources
 
     wrapped = network.several or network.uses_lengths or bool(network.named.wide)
-    project = generate(network, name=MODEL if wrapped else "network")
+    project = generate(network, name=MODEL if wrapped else "network", core=core)
     own = dict(project.assembled())
     if wrapped:
         own["network.c"] = f'#include "{MODEL}.h"\n{entry("network_run")}{_call(MODEL, network)}'
@@ -111,6 +111,7 @@ def _call(name: str, network: "IntegerNetwork") -> str:
 
 def many(
     cases: "Sequence[tuple[IntegerNetwork, Mapping[str, Int8]] | tuple[IntegerNetwork, Mapping[str, Int8], Any]]",
+    core: str | None = None,
 ) -> tuple[Program, Int8, list[tuple[int, int]]]:
     """Combine several networks, each with its inputs by name, in one program; the first two bytes of an input select the network.
 
@@ -119,7 +120,7 @@ def many(
     """
     from sparsemod.export.c import generate, kernel_sources
 
-    projects = [generate(case[0], name=f"net{index}") for index, case in enumerate(cases)]
+    projects = [generate(case[0], name=f"net{index}", core=core) for index, case in enumerate(cases)]
     own = {path: content for project in projects for path, content in project.assembled().items()}
     flat = [flat_inputs(*case) for case in cases]
     sizes = [_output_size(case[0]) for case in cases]

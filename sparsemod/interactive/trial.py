@@ -145,6 +145,6 @@ class Trial:
 
     def _repr_html_(self) -> str:
         return render(
-            "sparsemod.interactive", "trial.html", trial=self, failure=self.row.failure_message,
+            "sparsemod.interactive", "trial.html", trial=self, failure=self.row.failure_message or self.row.stop_reason,
             values=[(METRICS[name].title, METRICS[name].show(value)) for name, value in self.values.items() if name in METRICS],
         )  # fmt: skip

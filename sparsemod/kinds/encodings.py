@@ -1,13 +1,14 @@
 """Encodings of weights in flash, shared by the costs before training and the C export.
 
-dense   every weight
+dense   every weight; a core with kernels of their own for layers of this shape has the weights in their order
+plain   every weight, in the order of the kernel that runs on every core
 gaps    the nonzero weights, each with the number of zeros before it (one byte), and one byte per filter for those behind
 mask    the nonzero weights, and one bit per weight, whole bytes per filter
 """
 
 from typing import Any
 
-ENCODINGS = ("dense", "gaps", "mask")
+ENCODINGS = ("dense", "plain", "gaps", "mask")
 
 LONGEST_GAP = 255
 """Largest number of zeros before a weight that `gaps` stores; a stored zero bridges longer runs."""

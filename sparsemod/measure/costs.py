@@ -17,6 +17,7 @@ from sparsemod.records import Measurement
 from sparsemod.spec.methods import INT8, Storage
 from sparsemod.stage_errors import stage_errors
 from sparsemod.targets import Device, calibrated_cores, operator_model
+from sparsemod.units import ENERGY
 
 ModelSize = Literal["deployed", "sparse", "nonzeros"]
 WorkingMemory = Literal["arena", "peak", "peak_without_input", "sparse_model_1", "sparse_model_2"]
@@ -27,7 +28,7 @@ _SIZE_METHODS: dict[str, str] = {
     "nonzeros": "count of nonzero weights",
 }
 _MEMORY_METHODS: dict[str, str] = {
-    "arena": "arena of the generated C: {} activations with the input, in place where kernels allow, and their scratch; the output is the caller's",
+    "arena": "arena of the generated C: {} activations with the input, overlapping where kernels allow, and their scratch; the output is the caller's",
     "peak": "peak of live {} activations over the execution order, input included",
     "peak_without_input": "peak of live {} activations over the execution order, without the input",
     "sparse_model_1": "SpArSe model 1: largest layer input + weights",
@@ -50,10 +51,12 @@ def costs(
     operations_per_second: float | None = None,
     goal: EncodingGoal | None = None,
     encodings: Mapping[str, str] | None = None,
+    power_mode: str | None = None,
 ) -> dict[str, Measurement]:
     """Return model_size, working_memory, latency, macs, parameters and nonzeros of a deployed graph as measurements.
 
-    For an integer network also return instructions, flash and ram, predicted by the calibrated model of the device's core.
+    For an integer network also return instructions, flash and ram, predicted by the calibrated model of the device's core, and energy
+    if the device's profile states its power: in `power_mode`, by default the first one.
 
     `zeros`: the number of weights that pruning is planned to set to zero, at any position. If pruning shrinks the network, pass the
     shrunk graph. After training pass `nonzeros` (layer -> count) of the integer network instead; the planned costs are never below
@@ -81,7 +84,7 @@ def costs(
 
     sizes = {"deployed": size.deployed_bytes(layers), "sparse": sparse, "nonzeros": left}
     moments, width = memory.timeline(graph), storage.activation_bytes
-    layout = graph_layout(graph)
+    layout = graph_layout(graph, device.core)
     memory_plan = plan(dynamic_problem(layout, graph.tensors) if storage.quantizes_inputs else layout.problem)
     memories = {
         "arena": width * memory_plan.size,
@@ -127,8 +130,19 @@ def costs(
             "nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix, **({} if nonzeros is None else {"layers": dict(nonzeros)}),
         ),
         *(predictions(predicted, operator_model(device.model), measured) if predicted and integer else ()),
+        *([measured(ENERGY, *energy_of(device, predicted.instructions, took.method, power_mode))] if predicted and integer and device.power else ()),
     )  # fmt: skip
     return {measurement.metric: measurement for measurement in measurements}
+
+
+def energy_of(
+    device: Device, instructions: float, method: str, power_mode: str | None
+) -> tuple[float, str, str]:
+    """Return the energy of one inference in mJ, its unit, and how it was obtained; `method`: how the instructions were."""
+    name, mode = device.mode(power_mode)
+    clock = (mode.clock or device.clock) / 1e6
+    how = f"{method}; {mode.milliwatts:g} mW at {clock:g} MHz in mode {name} as stated: {mode.source}"
+    return device.millijoules(instructions, mode), "mJ", how
 
 
 def _spread(layers: tuple[size.LayerSize, ...], zeros: int) -> dict[str, int]:

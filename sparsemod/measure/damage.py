@@ -4,7 +4,7 @@ Equal errors can hide a class that the network no longer knows, or a network tha
 al., "What do compressed deep neural networks forget?", 2019.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,29 +21,26 @@ SEED = 20
 """Seed of the noise; equal for all networks."""
 
 
-def damage(logits: Callable[[Floats], Floats], x: Floats, y: NDArray[Any]) -> list[Measurement]:
-    """Return the error of the worst class, the calibration error, and errors on corrupted inputs.
+def class_damage(logits: Floats, y: NDArray[Any], title: str = "integer network") -> list[Measurement]:
+    """Return the error of the worst class and the calibration error.
 
-    `logits` runs the network on samples (N, *shape) and returns (N, classes). Blur and contrast are measured for images
-    (C, H, W) only.
+    `logits` (N, classes), `y` (N,) classes. `title`: the kind of network.
     """
-    clean = logits(x)
-    wrong = clean.argmax(1) != y
+    wrong = logits.argmax(1) != y
     classes = {int(label): float(wrong[y == label].mean()) for label in np.unique(y)}
     worst = max(classes, key=lambda label: classes[label])
-    found = [
-        _measured("worst_class_error", classes[worst], f"error of class {worst}", len(y), classes=classes),
-        _measured(
-            "calibration_error",
-            calibration_error(clean, y),
-            f"expected calibration error, {BINS} bins",
-            len(y),
+    calibration = f"expected calibration error, {BINS} bins, {title} on {len(y)} samples"
+    return [
+        Measurement(
+            metric="worst_class_error", value=classes[worst], unit="fraction",
+            method=f"error of class {worst}, {title} on {len(y)} samples", target="host", split="validation",
+            detail={"classes": classes},
         ),
-    ]
-    for name, (corrupted, words) in corruptions(x).items():
-        error = float((logits(corrupted).argmax(1) != y).mean())
-        found.append(_measured(f"{name}_error", error, f"error with {words}", len(y)))
-    return found
+        Measurement(
+            metric="calibration_error", value=calibration_error(logits, y), unit="fraction", method=calibration,
+            target="host", split="validation",
+        ),
+    ]  # fmt: skip
 
 
 def calibration_error(logits: Floats, y: NDArray[Any], bins: int = BINS) -> float:
@@ -87,10 +84,3 @@ def blurred(x: Floats) -> Floats:
         padded[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3)
     ]
     return (sum(parts) / len(parts)).astype(x.dtype)  # type: ignore[union-attr]
-
-
-def _measured(metric: str, value: float, method: str, samples: int, **detail: Any) -> Measurement:
-    return Measurement(
-        metric=metric, value=value, unit="fraction", method=f"{method}, integer network on {samples} samples", target="host",
-        split="validation", detail=detail,
-    )  # fmt: skip

@@ -4,8 +4,8 @@ A sparse encoding saves bytes and usually costs instructions. `choose` weighs bo
 if any choice can.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 
 from sparsemod.measure.work import (
     Features,
-    Stored,
+    Loops,
     Weights,
+    Work,
     layer_instructions,
     sparse_features,
     stored_forms,
 )
 from sparsemod.targets import OperatorModel
+
+NAMES = ("dense", "plain", "mask", "gaps")
+"""The encodings in the order of the choice: among equals, the first one."""
 
 _DEFAULT_CORE = "cortex-m4"
 _TIE = 1e-3  # weight of the other quantity when the goal names only one
@@ -44,12 +48,15 @@ class EncodingGoal:
 
 @dataclass(frozen=True)
 class EncodedLayer:
-    """A layer with several possible encodings: its kernel, the kernel's features with dense weights, and the weights."""
+    """A layer with several possible encodings: its kernel, the kernel's features with dense weights, and the weights.
+
+    `dsp`: the loops of its own kernel for cores with DSP instructions, which reads dense weights."""
 
     name: str
     kernel: str
     features: Features
     weights: Weights
+    dsp: Loops | None = None
 
 
 def smallest(layers: Sequence[EncodedLayer]) -> dict[str, str]:
@@ -66,50 +73,90 @@ def choose(
     *,
     flash: float = 0.0,
     instructions: float = 0.0,
+    others: Sequence[Work] = (),
 ) -> dict[str, str]:
     """Return layer -> encoding.
 
-    `flash` and `instructions`: the costs of the rest of the network, without these layers' weights and their readers.
+    `flash` and `instructions`: the costs of the rest of the network, without the code that layers share; `others`: the work of its layers.
 
     For each possible set of linked readers, every price of a byte in instructions gives one candidate choice. Return the candidate
     that exceeds the limits least; among equals, the one that is best for the goal.
     """
     if goal.smallest or not layers:
         return smallest(layers)
-    names = ("dense", "mask", "gaps")
-    forms = [{stored.name: stored for stored in stored_forms(layer.weights)} for layer in layers]
-    sizes = np.full((len(layers), len(names)), np.inf)
-    counts = np.full((len(layers), len(names)), np.inf)
-    for row, (layer, layer_forms) in enumerate(zip(layers, forms, strict=True)):
-        for column, name in enumerate(names):
-            # Skip encodings that are not smaller than dense: they are faster only by chance, and a plan without zeros must hold with a few.
-            if name == "dense" or (
-                name in layer_forms and layer_forms[name].bytes < layer_forms["dense"].bytes
-            ):
-                sizes[row, column] = layer_forms[name].bytes + model.layer_code.get(name, 0.0)
-                counts[row, column] = _instructions(layer, layer_forms[name], model)
-    code = np.array([model.code.get(name, 0.0) for name in names])
+    forms = [_forms(layer, model) for layer in layers]
+    sizes = np.array([[form.flash for form in each.values()] for each in forms])
+    counts = np.array([[form.instructions for form in each.values()] for each in forms])
     best: tuple[tuple[float, ...], NDArray[np.int64]] | None = None
     rows = np.arange(len(layers))
-    for readers in (some for count in (1, 2, 3) for some in combinations(range(len(names)), count)):
+    for readers in (some for count in range(1, 5) for some in combinations(range(len(NAMES)), count)):
         allowed = np.full_like(sizes, np.inf)
         allowed[:, readers] = sizes[:, readers]
         alone = ~np.isfinite(allowed).any(axis=1)
         allowed[alone, 0] = sizes[alone, 0]  # layers that have only the dense encoding
         for picked in _choices(allowed, counts):
-            total = flash + float(sizes[rows, picked].sum() + code[np.unique(picked)].sum())
+            chosen = [each[NAMES[int(column)]].work for each, column in zip(forms, picked, strict=True)]
+            total = flash + float(sizes[rows, picked].sum()) + code_bytes(model, [*others, *chosen])
             instruction_total = instructions + float(counts[rows, picked].sum())
             key = (*_rank(goal, total, instruction_total), *picked.tolist())
             if best is None or key < best[0]:
                 best = key, picked
     if best is None:
         return {layer.name: "dense" for layer in layers}
-    return {layer.name: names[int(column)] for layer, column in zip(layers, best[1], strict=True)}
+    return {layer.name: NAMES[int(column)] for layer, column in zip(layers, best[1], strict=True)}
 
 
-def _instructions(layer: EncodedLayer, stored: Stored, model: OperatorModel) -> float:
-    features = layer.features if stored.name == "dense" else sparse_features(layer.features, stored)
-    return layer_instructions(layer.kernel, features, model)
+@dataclass(frozen=True)
+class _Form:
+    """A layer in one encoding: bytes of its weights, its call and its own code; instructions; and the kernel's work."""
+
+    flash: float
+    instructions: float
+    work: Work
+
+
+def _forms(layer: EncodedLayer, model: OperatorModel) -> dict[str, _Form]:
+    """Return each encoding of `NAMES`; those that the layer does not have cost infinitely much.
+
+    An encoding that is not smaller than dense is left out: it is faster only by chance, and a plan without zeros must hold with a
+    few."""
+    stored = {form.name: form for form in stored_forms(layer.weights)}
+    dense = stored["dense"]
+    plain = Work(layer.name, layer.kernel, layer.features, "dense" if _read(layer) else "none", layer.dsp)
+    works = {"dense": (dense, plain.on(model))}
+    if works["dense"][1].kernel != layer.kernel:
+        works["plain"] = (dense, replace(plain, dsp=None))
+    for name in ("mask", "gaps"):
+        if name in stored and stored[name].bytes < dense.bytes and _read(layer):
+            features = sparse_features(dict(layer.features), stored[name])
+            works[name] = (stored[name], Work(layer.name, layer.kernel, features, name))
+    forms = {
+        name: _Form(
+            form.bytes + layer_flash(model, work),
+            layer_instructions(work.kernel, work.features, model, work.layer),
+            work,
+        )
+        for name, (form, work) in works.items()
+    }
+    none = _Form(np.inf, np.inf, plain)
+    return {name: forms.get(name, none) for name in NAMES}
+
+
+def _read(layer: EncodedLayer) -> bool:
+    """Whether the kernel reads its weights through one of the readers."""
+    return "quad_words" in layer.features
+
+
+def layer_flash(model: OperatorModel, work: Work) -> float:
+    """Return the bytes of a layer's call and of the code and constants that its own kernel adds."""
+    return work.extra + sum(model.layer_code.get(name, 0.0) * count for name, count in work.parts.items())
+
+
+def code_bytes(model: OperatorModel, works: Iterable[Work]) -> float:
+    """Return the bytes of code that layers share: kernels, readers of weights, and the functions that they call, each of them once."""
+    parts = {name for work in works for name, count in work.parts.items() if count > 0}
+    functions = sum(one.bytes for one in model.functions.values() if parts & set(one.callers))
+    return functions + sum(model.code.get(name, 0.0) for name in sorted(parts))
 
 
 def _choices(sizes: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 
 from sparsemod.arena import Node
+from sparsemod.kinds.dsp import dsp_loops
+from sparsemod.kinds.dsp_linear import DspLinear
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 from sparsemod.measure.work import FEATURES, Features, Loops
@@ -65,14 +67,26 @@ def _windows(tensors: Tensors, node: Node) -> tuple[Window, _Windows]:
 @FEATURES.register("conv")
 def conv(tensors: Tensors, node: Node) -> Loops:
     """Count the loops of the kernel for the window: depthwise, 1 x 1 or general."""
-    channels, outputs = tensors.image(node.inputs[0])[0], tensors.image(node.output)[0]
+    (channels, *size), outputs = tensors.image(node.inputs[0]), tensors.image(node.output)[0]
     kernel = node.window.conv_kernel(channels, outputs)
+    loops = dsp_loops(node.window, channels, outputs, (size[0], size[1]))
+    dsp = (
+        None
+        if loops is None
+        else Loops(
+            "dsp_depthwise" if kernel == "depthwise" else "dsp_conv",
+            loops.features(),
+            code=loops.code(),
+            extra=loops.extra,
+            sure=loops.sure,
+        )
+    )
     if kernel == "depthwise":
-        return Loops(kernel, _depthwise(tensors, node, outputs))
+        return Loops(kernel, _depthwise(tensors, node, outputs), dsp)
     if kernel == "conv_1x1":
         _, rows, columns = tensors.image(node.output)
-        return Loops(kernel, {**_filters(channels, outputs, rows * columns), "rows": float(rows)})
-    return Loops(kernel, _gathered(tensors, node, channels // node.window.groups, outputs))
+        return Loops(kernel, {**_filters(channels, outputs, rows * columns), "rows": float(rows)}, dsp)
+    return Loops(kernel, _gathered(tensors, node, channels // node.window.groups, outputs), dsp)
 
 
 def _gathered(tensors: Tensors, node: Node, channels: int, outputs: int) -> Features:
@@ -112,9 +126,15 @@ def _depthwise(tensors: Tensors, node: Node, outputs: int) -> Features:
 @FEATURES.register("linear")
 def linear(tensors: Tensors, node: Node) -> Loops:
     """Count filters applied to one window."""
-    features = _filters(tensors.elements(node.inputs[0]), tensors.elements(node.output), 1)
+    taps, outputs = tensors.elements(node.inputs[0]), tensors.elements(node.output)
+    features = _filters(taps, outputs, 1)
     del features["windows"]
-    return Loops("linear", features)
+    dsp = DspLinear(taps, outputs)
+    return Loops(
+        "linear",
+        features,
+        Loops("dsp_linear", dsp.features(), code=dsp.code(), extra=dsp.extra, sure=dsp.sure),
+    )
 
 
 @FEATURES.register("max_pool")

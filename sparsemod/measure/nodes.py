@@ -16,11 +16,12 @@ def node(operator: Operator) -> Node:
     )
 
 
-def graph_layout(graph: Graph) -> Layout:
-    """Return the memory layout that the generated C uses for a deployed graph."""
+def graph_layout(graph: Graph, core: str = "") -> Layout:
+    """Return the memory layout that the generated C uses for a deployed graph, with the kernels for `core` ("": for any core)."""
     return layout(
         [node(operator) for operator in graph.operators],
         graph.tensors,
         graph.inputs,
         tuple(graph.outputs.values()),
+        core,
     )

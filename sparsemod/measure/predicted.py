@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sparsemod.arena import plan
 from sparsemod.graph import Graph, Operator
-from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose
+from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose, code_bytes, layer_flash
 from sparsemod.measure.nodes import graph_layout, node
 from sparsemod.measure.size import layer_sizes
 from sparsemod.measure.work import CONSTANTS, Weights, Work, encoded, layer_instructions, weights_of, works
@@ -46,21 +46,25 @@ def predict(
 
     `arena`: the planned size, when known. `nonzeros`: layer -> number of nonzero weights (default: all). `encodings`: layer ->
     encoding of its weights (default: the smallest)."""
-    work = works(graph, nonzeros, encodings)
-    per_layer = {w.layer: layer_instructions(w.kernel, w.features, model, w.layer) for w in work}
-    kernels = {w.kernel for w in work} | {w.encoding for w in work}
-    code = model.code.get("base", 0.0) + sum(model.code.get(kernel, 0.0) for kernel in sorted(kernels))
-    calls = sum(model.layer_code.get(name, 0.0) for w in work for name in (w.kernel, w.encoding))
+    kernel_works = works(graph, nonzeros, encodings)
+    work = tuple(each.on(model) for each in kernel_works)
+    per_layer = {w.layer: _instructions(w, model) for w in work}
+    code = model.code.get("base", 0.0) + code_bytes(model, work)
+    calls = sum(layer_flash(model, each) for each in work)
     stack = model.stack.get("base", 0.0) + max((_stack(model, w) for w in work), default=0.0)
-    size = plan(graph_layout(graph).problem).size if arena is None else arena
+    size = plan(graph_layout(graph, model.core).problem).size if arena is None else arena
     # rounded up to whole words, as in the linked program
     return Predicted(
         per_layer,
         constants(graph, nonzeros, encodings) + code + calls,
         float((size + 3) // 4 * 4),
         stack,
-        work,
+        kernel_works,
     )
+
+
+def _instructions(work: Work, model: OperatorModel) -> float:
+    return layer_instructions(work.kernel, work.features, model, work.layer)
 
 
 def _stack(model: OperatorModel, work: Work) -> float:
@@ -104,31 +108,33 @@ def chosen_encodings(
     If the goal's core has no calibrated model, the default core's model is used.
     """
     operators = {operator.name: operator for operator in _weighted(graph)}
-    if all(graph.state[o.weight or ""].numel() == nonzeros[name] for name, o in operators.items()):
-        return dict.fromkeys(operators, "dense")
     model = operator_model(goal.core if goal.core in calibrated_cores() else EncodingGoal().core)
+    every = works(graph, nonzeros, {})
+    own = {work.layer for work in every if work.on(model).kernel != work.kernel}
+    if not own and all(
+        graph.state[o.weight or ""].numel() == nonzeros[name] for name, o in operators.items()
+    ):
+        return dict.fromkeys(operators, "dense")
     layers = [
         EncodedLayer(
             work.layer,
             work.kernel,
             dict(work.features),
             (known_weights or {}).get(work.layer) or weights_of(graph, operators[work.layer], nonzeros),
+            work.dsp,
         )
-        for work in works(graph, nonzeros, {})
-        if "quad_words" in work.features
+        for work in every
+        if "quad_words" in work.features or work.layer in own
     ]
-    dense = predict(graph, model, 0, nonzeros, {})
     names = {layer.name for layer in layers}
-    flash = (
-        dense.flash
-        - sum(
-            layer.weights.outputs * layer.weights.taps + model.layer_code.get("dense", 0.0)
-            for layer in layers
-        )
-        - (model.code.get("dense", 0.0) if layers else 0.0)
+    others = [work for work in every if work.layer not in names]
+    weights = sum(layer.weights.outputs * layer.weights.taps for layer in layers)
+    flash = constants(graph, nonzeros, {}) - weights + model.code.get("base", 0.0)
+    flash += sum(layer_flash(model, work) for work in others)
+    rest = sum(_instructions(work, model) for work in others)
+    return dict.fromkeys(operators, "dense") | choose(
+        layers, model, goal, flash=flash, instructions=rest, others=others
     )
-    rest = sum(count for name, count in dense.per_layer.items() if name not in names)
-    return dict.fromkeys(operators, "dense") | choose(layers, model, goal, flash=flash, instructions=rest)
 
 
 def predictions(
@@ -142,7 +148,7 @@ def predictions(
         errors = tuple(f", mean error {e:.1%}" for e in (judged.instructions, judged.flash, judged.ram))  # type: ignore[assignment]
     cores = {core: operator_model(core) for core in calibrated_cores()}
     by_core = {
-        core: round(sum(layer_instructions(work.kernel, work.features, one) for work in predicted.works))
+        core: round(sum(_instructions(work.on(one), one) for work in predicted.works))
         for core, one in cores.items()
     }
     return (

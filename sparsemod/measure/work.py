@@ -5,13 +5,14 @@ kernels process four filters at a time, and the remaining ones one by one.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from sparsemod.arena import Node
 from sparsemod.errors import Unsupported
 from sparsemod.graph import Graph, Operator
 from sparsemod.graph.joins import copied
 from sparsemod.kinds import Stage
+from sparsemod.kinds.dsp import has_dsp
 from sparsemod.kinds.encodings import encoded_bytes, mask_bytes
 from sparsemod.layouts import Tensors
 from sparsemod.measure.nodes import graph_layout
@@ -22,10 +23,18 @@ Features = dict[str, float]
 
 @dataclass(frozen=True)
 class Loops:
-    """The kernel that runs a node, and the iteration count of each part of its loops."""
+    """The kernel that runs a node, and the iteration count of each part of its loops.
+
+    `dsp`: the loops of the kernel that is generated for the node's shape, for cores with DSP instructions. `code`: the parts of such a
+    kernel's code, beside the kernel itself; `extra`: the bytes of its constants beyond those of the plain kernel; `sure`: whether
+    its sums fit, as far as the shape tells. Elsewhere the prediction is that of the plain kernel."""
 
     kernel: str
     features: Features
+    dsp: "Loops | None" = None
+    code: Mapping[str, float] = field(default_factory=dict)
+    extra: int = 0
+    sure: bool = True
 
 
 FeatureRule = Callable[[Tensors, Node], Loops]
@@ -49,6 +58,30 @@ class Work:
     kernel: str
     features: Mapping[str, float]
     encoding: str = "none"
+    dsp: Loops | None = None
+    code: Mapping[str, float] = field(default_factory=dict)
+    extra: int = 0
+
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """The parts of the layer's code in flash: its kernel, the reader of its weights, and the parts of a generated kernel."""
+        own = {f"{self.kernel} {name}": count for name, count in self.code.items()}
+        return {self.kernel: 1.0, self.encoding: 1.0, **own}
+
+    def on(self, model: OperatorModel) -> "Work":
+        """Return the work of the kernel that runs on the model's core.
+
+        This is the plain kernel where the model was not fitted to the core's own one."""
+        dsp = self.dsp
+        own = dsp is not None and dsp.sure and has_dsp(model.core) and dsp.kernel in model.instructions
+        return self.special() if own else replace(self, dsp=None)
+
+    def special(self) -> "Work":
+        """Return the work of the kernel for cores with DSP instructions, if there is one."""
+        if self.dsp is None:
+            return self
+        own = self.dsp
+        return Work(self.layer, own.kernel, own.features, code=own.code, extra=own.extra)
 
     @property
     def calls(self) -> str:
@@ -67,8 +100,11 @@ def works(
     operators = {operator.name: operator for operator in graph.operators}
     calls = []
     for node in graph_layout(graph).nodes:
-        kernel, features = work_of(node, graph.tensors)
+        loops = loops_of(node, graph.tensors)
+        kernel, features, dsp = loops.kernel, loops.features, loops.dsp
         encoding = "none"
+        if (encodings or {}).get(node.name) == "plain":
+            dsp = None
         if node.traits.joins:
             plain = sum(
                 graph.elements(name) for name in node.inputs if copied(graph, operators[node.name], name)
@@ -78,15 +114,22 @@ def works(
             stored = encoded(graph, operators[node.name], nonzeros, encodings)
             encoding = stored.name
             if encoding != "dense":
-                features = sparse_features(features, stored)
-        calls.append(Work(node.name, kernel, features, encoding))
+                features, dsp = sparse_features(features, stored), None
+        calls.append(Work(node.name, kernel, features, encoding, dsp))
     return tuple(calls)
 
 
 def work_of(node: Node, tensors: Tensors) -> tuple[str, Features]:
     """Return a node's kernel and loop counts with dense weights. Raises Unsupported for a kind without a rule."""
+    loops = loops_of(node, tensors)
+    return loops.kernel, loops.features
+
+
+def loops_of(node: Node, tensors: Tensors) -> Loops:
+    """Return a node's loops with dense weights, and its call. Raises Unsupported for a kind without a rule."""
     loops = FEATURES.rule(node.kind, node.name)(tensors, node)
-    return loops.kernel, {"call": 1.0, **loops.features}
+    dsp = None if loops.dsp is None else replace(loops.dsp, features={"call": 1.0, **loops.dsp.features})
+    return Loops(loops.kernel, {"call": 1.0, **loops.features}, dsp)
 
 
 def layer_instructions(

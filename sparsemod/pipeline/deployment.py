@@ -15,31 +15,36 @@ from sparsemod.quantization import IntegerNetwork
 from sparsemod.quantization.dynamic_network import DynamicNetwork
 from sparsemod.targets import device
 from sparsemod.training.resident import fitted
+from sparsemod.units import ENERGY
 
 
 def encoding_goal(problem: Problem) -> EncodingGoal:
     """Return the encoding goal that follows from the spec's objectives and budgets.
 
-    The objective `flash` minimizes flash; the objective `latency`, where it is counted in instructions,
-    minimizes instructions. With neither, both have equal weight. The sparse definition of the model size
+    The objective `flash` minimizes flash; the objectives `latency`, where it is counted in instructions, and
+    `energy` minimize instructions. With none of them, both have equal weight. The sparse definition of the model size
     uses the smallest form of every layer. Limits are the budgets of `flash` (at most the device's flash)
-    and `latency`.
+    `latency` and `energy`.
     """
     spec, target = problem.spec, device(problem.spec.target.device)
     timed = spec.measure.latency == "operators"
     budgets = problem.objectives.budgets
     flash = "flash" in spec.objectives
-    instructions = "latency" in spec.objectives and timed
+    instructions = ("latency" in spec.objectives and timed) or ENERGY in spec.objectives
     if not (flash or instructions):
         flash = instructions = True
-    most = budgets.get("latency") if timed else None
+    limits = []
+    if timed and "latency" in budgets:
+        limits.append(budgets["latency"] / target.milliseconds(1.0))
+    if ENERGY in budgets:
+        limits.append(budgets[ENERGY] / target.millijoules(1.0, target.mode(spec.target.power_mode)[1]))
     return EncodingGoal(
         core=target.model,
         flash=flash,
         instructions=instructions,
         most_flash=min(float(target.flash), budgets.get("flash", float(target.flash))),
         smallest=spec.measure.model_size == "sparse",
-        most_instructions=None if most is None else most / target.milliseconds(1.0),
+        most_instructions=min(limits, default=None),
     )
 
 
@@ -71,11 +76,11 @@ def decoding_of(network: IntegerNetwork | DynamicNetwork, problem: Problem, data
 
 
 def encoded(network: IntegerNetwork, module: nn.Module, problem: Problem) -> IntegerNetwork:
-    """Return `network`, the integer form of `module`, with the weight encodings chosen for the spec.
+    """Return `network`, the integer form of `module`, with the weight encodings and the core chosen for the spec.
 
     Raises the errors of `capture`.
     """
     graph = deployed(captured(module, problem)[0])
     layer_weights = {layer.name: layer.weights for layer in encoded_layers(network)}
     encodings = chosen_encodings(graph, network.layer_nonzeros(), encoding_goal(problem), layer_weights)
-    return replace(network, encodings=encodings)
+    return replace(network, encodings=encodings, core=device(problem.spec.target.device).core)

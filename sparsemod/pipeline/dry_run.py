@@ -26,6 +26,7 @@ from sparsemod.pipeline.work import Work, windows
 from sparsemod.records import TrialState, Value
 from sparsemod.registry import summarize_error
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.stopping import STOPPING
 from sparsemod.training import augmentation
 from sparsemod.units import METRICS
 
@@ -128,6 +129,7 @@ class _DryRun:
         self.spec.all_budgets()
         self.subject = "training"
         augmentation.build(self.spec.training.augmentation, data.info.shape)
+        self.stopping()
         self.subject = "space"
         problem = Problem.of(self.spec, data.info, imports=self.imports)
         free = [p.name for p in problem.space.free]
@@ -157,6 +159,22 @@ class _DryRun:
                 f"{len(self.tried) - len(failed)} of {len(self.tried)} candidates went through the whole pipeline",
             )
         self.duration()
+
+    def stopping(self) -> None:
+        """Say which trainings the spec's stopping rule may end; warn of a rule that never decides."""
+        rule = self.spec.stopping
+        if rule is None:
+            return
+        keys = ", ".join(f"{k} {v:g}" for k, v in rule.model_dump(exclude={"name", "version"}).items())
+        STOPPING.create(rule)
+        longest = max((part.epochs for part in self.spec.source.plan()), default=0)
+        if longest < 2:
+            message = (
+                f"{rule.name} never ends a training: it decides between epochs, and every training has 1"
+            )
+            self.add("warning", "stopping", message)
+            return
+        self.add("ok", "stopping", f"{rule.name} ({keys}) may end trainings; {STOPPING.describe(rule.name)}")
 
     def data(self, data: Dataset) -> None:
         """Add the findings about the splits and the shape of the samples."""

@@ -42,7 +42,7 @@ def fine_tune(work: "Work", epochs: int, rate: float) -> TrialResult | None:
     work.measurements.append(
         Measurement(
             metric=METRIC, value=gain, unit=before.unit, method=f"{before.metric} of the quantized network before fine-tuning minus after it",
-            target="host", split="validation",
+            target="host", split=work.data.validation.name,
             detail={"before": before.value, "after": after.value, "epochs": epochs, "kept": kept},
         )
     )  # fmt: skip

@@ -6,20 +6,21 @@ from typing import Any
 
 from pydantic import ValidationError, model_validator
 
-from sparsemod.errors import InvalidInput
+from sparsemod.errors import InvalidInput, plain_message
 from sparsemod.files import write_atomically
-from sparsemod.records import Candidate, Record, TrialRecord, TrialResult
+from sparsemod.records import Candidate, Record, StopDecision, TrialRecord, TrialResult
 from sparsemod.sources.observation import Observation
 
 
 class Finished(Record):
-    """A finished trial: one line of trials.jsonl."""
+    """A finished trial: one line of trials.jsonl. `stopping`: why the stopping rule ended it."""
 
     index: int
     candidate: Candidate
     planned_epochs: int
     seed: int
     result: TrialResult
+    stopping: StopDecision | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -34,6 +35,7 @@ class Finished(Record):
         return TrialRecord(
             index=self.index, state=r.state, candidate=self.candidate, epochs=self.planned_epochs, seed=self.seed, trained_epochs=r.epochs,
             measurements=r.measurements, seconds=r.seconds, notes=r.notes, failure=r.failure, artifacts=r.artifacts,
+            stopping=self.stopping,
         )  # fmt: skip
 
     @property
@@ -71,7 +73,7 @@ def read_trials(journal: Path, *, mend: bool) -> list[Finished]:
             raise InvalidInput(
                 "trial",
                 line,
-                f"a finished trial as this version writes it; {error.errors()[0]['msg']}",
+                f"a finished trial as this version writes it; {plain_message(error.errors()[0]['msg'])}",
                 f"{journal}:{number}",
             ) from error
     return trials

@@ -35,16 +35,21 @@ class TrialCheckpoint:
 
 
 class Checkpointed(Forwarding):
-    """A reporter that forwards to `reporter` and writes the checkpoints, at most one every SECONDS."""
+    """A reporter that forwards to `reporter` and writes the checkpoints, at most one every SECONDS.
+
+    `latest`: the last checkpoint, written or not.
+    """
 
     def __init__(self, reporter: Reporter, checkpoint: TrialCheckpoint) -> None:
         super().__init__(reporter)
         self._checkpoint = checkpoint
         self._written = time.monotonic()
+        self.latest: bytes | None = None
 
     def checkpoint(self, data: bytes) -> None:
         """See Reporter."""
         super().checkpoint(data)
+        self.latest = data
         if time.monotonic() - self._written >= SECONDS:
             self._checkpoint.write(data)
             self._written = time.monotonic()

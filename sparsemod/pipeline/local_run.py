@@ -13,13 +13,10 @@ FOLDER/time.txt         wall seconds of the whole run, interruptions excluded
 FOLDER/models/          weights and integer networks of the Pareto front, by trial
 """
 
-import fcntl
-import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +26,14 @@ from sparsemod.errors import Conflict, EnvironmentFailure, InvalidInput, NotFoun
 from sparsemod.files import append_durably, move, write_atomically
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.front_models import write_models
-from sparsemod.pipeline.journal import Finished, keep_trials, read_trials
+from sparsemod.pipeline.journal import Finished, keep_trials
 from sparsemod.pipeline.local_checkpoint import Checkpointed, TrialCheckpoint
+from sparsemod.pipeline.local_stopping import judged_by
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposer
+from sparsemod.pipeline.run_folder import RunFolder
 from sparsemod.pipeline.time_limit import Timed, TimeUp, time_limit
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
-from sparsemod.plugins import Names
 from sparsemod.records import Candidate, Failure, FailureKind, TrialRecord, TrialResult, TrialState
 from sparsemod.report.experiment_json import experiment_json
 from sparsemod.report.pareto import front
@@ -44,78 +42,18 @@ from sparsemod.sources.observation import Observation, Suggestion
 from sparsemod.spec.difference import difference
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
+from sparsemod.stopping import Judge
 from sparsemod.targets import adopt_device, device, device_names
 from sparsemod.training import augmentation
 
 _WORKDIR = ".trial-"
 _WRITTEN = (
-    "spec.json",
-    "device.yaml",
-    "trials.jsonl",
-    "trials.csv",
-    "experiment.json",
-    "time.txt",
-    "pareto.csv",
-    "pareto.json",
-    "pareto.png",
-    "pareto.svg",
-)
+    "spec.json", "device.yaml", "trials.jsonl", "trials.csv", "experiment.json", "time.txt",
+    "pareto.csv", "pareto.json", "pareto.png", "pareto.svg",
+)  # fmt: skip
 
 
-class _Folder:
-    """The files of a run in `folder`."""
-
-    folder: Path
-
-    def artifact(self, digest: str) -> Path:
-        """Return the path of the artifact with this digest."""
-        return self.folder / "artifacts" / digest.removeprefix("sha256:")
-
-    @property
-    def _spec_file(self) -> Path:
-        return self.folder / "spec.json"
-
-    @property
-    def _journal(self) -> Path:
-        return self.folder / "trials.jsonl"
-
-    @property
-    def _device_file(self) -> Path:
-        return self.folder / "device.yaml"
-
-    def _read_spec(self) -> ExperimentSpec:
-        path = self._spec_file
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InvalidInput(path.name, str(error), "the spec of a run, as JSON", str(path)) from error
-        return ExperimentSpec.parse(content, str(path), Names.ANY)
-
-    def _write_spec(self, spec: ExperimentSpec) -> None:
-        write_atomically(self._spec_file, (json.dumps(spec.to_dict(), indent=1) + "\n").encode())
-
-    def _read(self) -> list[Finished]:
-        return read_trials(self._journal, mend=True)
-
-    def _parts(self) -> list[Path]:
-        """Return the journals of processes that share a study in this folder."""
-        return sorted(self.folder.glob("trials-*.jsonl"))
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Hold the folder's lock, so that two runs never use the same trial index.
-
-        The system releases the lock when the process dies. Raises Conflict when another run holds it.
-        """
-        with (self.folder / ".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Conflict(f"another run is at work in {self.folder}") from error
-            yield
-
-
-class LocalFolder(_Folder):
+class LocalFolder(RunFolder):
     """The stored state of a local run: `spec` and finished `trials`. It needs no data.
 
     A user-defined device of the run is registered in this process. Raises NotFound for a folder without a
@@ -176,7 +114,7 @@ class Outcome:
     files: dict[str, Path]
 
 
-class LocalRun(_Folder):
+class LocalRun(RunFolder):
     """A run of `spec` in `folder`; it creates the folder, or continues a run of the same spec.
 
     Raises Conflict for a folder with another spec or with parts of a shared study, and the errors of the spec and its
@@ -197,6 +135,7 @@ class LocalRun(_Folder):
         # Build the augmentations now: their errors must appear before the first trial.
         augmentation.build(spec.training.augmentation, self.data.info.shape)
         self.search = Proposer.of(self.problem)
+        self.judge = Judge(spec)
         self._open()
 
     def _open(self) -> None:
@@ -262,6 +201,38 @@ class LocalRun(_Folder):
                     # The folder has no trials yet: a corrected spec may use it.
                     self._spec_file.unlink(missing_ok=True)
         return Outcome(reason, tuple(t.record for t in self.trials), files)
+
+    def continue_trials(
+        self,
+        indices: Sequence[int],
+        on_finished: Callable[[Finished], None] = lambda trial: None,
+        on_start: Callable[[int, Suggestion], Reporter | None] = lambda index, suggestion: None,
+    ) -> Outcome:
+        """Continue trials that the stopping rule ended, each from its checkpoint, and replace them in the journal.
+
+        The rule does not judge them again. Raises NotFound, Conflict for a trial that no rule has stopped, and the errors
+        of `run`.
+        """
+        self._began = time.monotonic()
+        with self._lock():
+            self.trials = self._read()
+            self._sweep()
+            for index in indices:
+                trial = LocalFolder(self.folder).trial(index)
+                if trial.stopping is None:
+                    raise Conflict(f"trial {index} is {trial.state}: only a stopped trial can be continued")
+            try:
+                for index in dict.fromkeys(indices):
+                    old = self.trials[index]
+                    suggestion = Suggestion(old.candidate, old.planned_epochs, old.record.values())
+                    self.trials[index] = self.evaluate(index, suggestion, on_start, judged=False)
+                    lines = "".join(f"{trial.model_dump_json()}\n" for trial in self.trials)
+                    write_atomically(self._journal, lines.encode())
+                    on_finished(self.trials[index])
+                files = self.write()
+            except (OSError, EnvironmentFailure) as error:
+                raise self._environment_error(error) from error
+        return Outcome("continued", tuple(t.record for t in self.trials), files)
 
     def _sweep(self) -> None:
         """Remove the leftovers of a killed run. The caller holds the lock."""
@@ -329,14 +300,25 @@ class LocalRun(_Folder):
         return before + (0.0 if began is None else now - began)
 
     def evaluate(
-        self, index: int, suggestion: Suggestion, on_start: Callable[[int, Suggestion], Reporter | None]
+        self,
+        index: int,
+        suggestion: Suggestion,
+        on_start: Callable[[int, Suggestion], Reporter | None],
+        *,
+        judged: bool = True,
     ) -> Finished:
-        """Return the finished trial of a suggestion; its artifacts are stored, its line in the journal is not."""
-        seed = trial_seed(self.spec.seed, index)
+        """Return the finished trial of a suggestion; its artifacts are stored, its line in the journal is not.
+
+        A checkpoint of the trial is continued. `judged`: whether the spec's stopping rule may end it; then its checkpoint stays.
+        """
+        seed, decision = trial_seed(self.spec.seed, index), None
         result = suggestion.miss()
         if result is None:
             checkpoint = TrialCheckpoint(self.folder, index, suggestion, seed)
-            reporter = Checkpointed(on_start(index, suggestion) or Silent(), checkpoint)
+            resume = checkpoint.read()
+            saving = Checkpointed(on_start(index, suggestion) or Silent(), checkpoint)
+            judge = self.judge if judged else None
+            reporter = judged_by(judge, saving, index, suggestion, self.trials, resume)
             parent = self.parent(suggestion.candidate)
             limit = self.spec.limits.trial_seconds
             timed = Timed(reporter, limit)
@@ -345,7 +327,7 @@ class LocalRun(_Folder):
                     with time_limit(limit):
                         result = evaluate(
                             self.spec, suggestion.candidate, epochs=suggestion.epochs, seed=seed, data=self.data, device=self.device,
-                            parent=parent, reporter=timed, resume=checkpoint.read(), workdir=Path(workdir), imports=True,
+                            parent=parent, reporter=timed, resume=resume, workdir=Path(workdir), imports=True,
                         )  # fmt: skip
                 except TimeUp:
                     message = f"took longer than limits.trial_seconds = {limit:g} s (in stage {timed.at!r}) and was stopped"
@@ -354,8 +336,11 @@ class LocalRun(_Folder):
                 for artifact in result.artifacts:
                     move(Path(workdir) / artifact.name, self.artifact(artifact.digest))
             checkpoint.remove()
+            if result.state is TrialState.STOPPED:
+                decision = reporter.decision
+                checkpoint.write(saving.latest or resume or b"")
         return Finished(
-            index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result
+            index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result, stopping=decision
         )  # fmt: skip
 
     def parent(self, candidate: Candidate) -> ParentWeights | None:

@@ -49,7 +49,7 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
     score = _score(problem, task, outputs, split.x, split)
     floating = Measurement(
         metric=f"float_{problem.spec.quality}", value=score.value, unit=METRICS[problem.spec.quality].unit, method=f"float network before quantization on {counted(split)}",
-        target="host", split="validation", standard_error=score.standard_error,
+        target="host", split=split.name, standard_error=score.standard_error,
     )  # fmt: skip
     for name in problem.spec.objectives:
         if name in work.planned and by_metric[name].value != work.planned[name].value:
@@ -79,7 +79,7 @@ def network_quality(work: "Work", network: Quantized, split: Split) -> Measureme
         unit=METRICS[metric.key].unit,
         method=f"{'' if metric.name == metric.key else f'{metric.name} of the '}{network.title} on {counted(split)}",
         target="host",
-        split="test" if split.name == "test" else "validation",
+        split=split.name,
         standard_error=score.standard_error,
         detail={
             **task.details(answers, truth, work.data.names),

@@ -10,11 +10,13 @@ from sparsemod.emulator import Emulation, Emulator
 from sparsemod.errors import DoesNotFit, EmulationError, ToolsMissing, UnknownName, Unsupported
 from sparsemod.export.c import generate
 from sparsemod.export.c.encoding import smallest
+from sparsemod.measure.costs import energy_of
 from sparsemod.pipeline.problem import Problem
 from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.quantization.dynamic_network import DynamicNetwork
 from sparsemod.records import Measurement
 from sparsemod.targets import Device, device
+from sparsemod.units import ENERGY
 
 
 def measure_on_device(
@@ -22,7 +24,8 @@ def measure_on_device(
 ) -> tuple[dict[str, Measurement], tuple[str, ...]]:
     """Return (metric -> measurement that replaces the predicted one, notes) of a finished network.
 
-    The metrics are latency (for `measure.latency: operators`), instructions, flash and ram. The result is
+    The metrics are latency (for `measure.latency: operators`), instructions, flash, ram, and energy where the device's profile states
+    its power. The result is
     empty with `measure.device: model` or a float network. With `auto`, an error becomes a note and the
     predictions stay. With `emulated`, the error is raised: ToolsMissing, UnknownName for a core without a
     machine, EmulationError. A note lists region and bytes when the network exceeds the device's memory.
@@ -37,7 +40,7 @@ def measure_on_device(
         if spec.measure.device == "emulated":
             raise
         return {}, (f"device costs are predicted by the operator model: {error}",)
-    emulated = measurements(emulation, target, predicted)
+    emulated = measurements(emulation, target, predicted, spec.target.power_mode)
     if spec.measure.latency != "operators":
         emulated.pop("latency")
     return emulated, tuple(
@@ -65,9 +68,12 @@ def linked_size(network: Quantized, counted: Measurement) -> Measurement:
 
 
 def measurements(
-    emulation: Emulation, target: Device, predicted: Mapping[str, Measurement]
+    emulation: Emulation,
+    target: Device,
+    predicted: Mapping[str, Measurement],
+    power_mode: str | None = None,
 ) -> dict[str, Measurement]:
-    """Return latency, instructions, flash and ram as measurements.
+    """Return latency, instructions, flash, ram, and energy if the device states its power, as measurements.
 
     `detail` holds the prediction and its deviation.
     """
@@ -97,5 +103,6 @@ def measurements(
         measured("instructions", emulation.instructions, "instructions", f"{how}, one inference)", layers=layers, cores=cores, **facts),
         measured("flash", emulation.flash, "B", f"{how}, linked code and constants of the network, without start-up code)", **facts),
         measured("ram", emulation.ram, "B", f"{how}, linked arena and painted stack)", **parts, **facts),
+        *([measured(ENERGY, *energy_of(target, emulation.instructions, f"estimate: {how}, instructions); {cycles}", power_mode))] if target.power else ()),
     )  # fmt: skip
     return {measurement.metric: measurement for measurement in results}

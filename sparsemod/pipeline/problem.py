@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sparsemod.data.windows import Splitter, windowed_info
-from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.errors import InvalidInput, InvalidSpec, plain_message
 from sparsemod.files import fingerprint
 from sparsemod.networks.family import Family, create_family
 from sparsemod.networks.front_end import with_front_end
@@ -243,7 +243,7 @@ class Problem:
         except ValidationError as error:
             first = error.errors()[0]
             raise InvalidInput(
-                ".".join([name, *map(str, first["loc"])]), first["input"], first["msg"]
+                ".".join([name, *map(str, first["loc"])]), first["input"], plain_message(first["msg"])
             ) from None
 
 

@@ -101,6 +101,7 @@ def _costs(
         operations_per_second=spec.target.operations_per_second,
         goal=encoding_goal(problem),
         encodings=encodings,
+        power_mode=spec.target.power_mode,
     )
 
 

@@ -54,7 +54,7 @@ def train_network(
     if outcome.diverged is not None:
         work.notes.append(f"training diverged in epoch {outcome.diverged}; the best weights before are kept")
     if outcome.stopped:
-        return work.result(TrialState.STOPPED)
+        return work.result(TrialState.STOPPED, work.planned.values())
     if outcome.best_epoch is None:
         why = (
             f"training diverged in epoch {outcome.diverged}"
@@ -82,6 +82,8 @@ def _train(
         method = rewound(work, method)
     task = fitted(work.problem.spec.task, work.data)
     settings = work.problem.training(work.values, special.changes)
+    if work.mode == "final":  # no sample is left to choose an epoch by
+        settings = settings.model_copy(update={"early_stop": None, "minimum_accuracy": ()})
     if rate != 1.0:
         settings = settings.model_copy(update={"learning_rate": settings.learning_rate * rate})
     outcome = train(
@@ -100,6 +102,7 @@ def _train(
         on_checkpoint=work.reporter.checkpoint if work.trainings == 0 else None,
         start_epoch=special.start_epoch,
         keep_epoch=special.keep_epoch if work.trainings == 0 else None,
+        keep_last=work.mode == "final",
     )
     work.curve = (*before, *map(numbered, outcome.curve))
     return outcome

@@ -37,7 +37,9 @@ def evaluate(
     device. With `parent`, training starts from inherited weights. `workdir` receives the artifacts' files
     (`weights.safetensors`, `network.npz`), which the result names; without it, no files are written.
     `resume` continues a checkpoint that the same trial gave to `reporter`. In mode "test" the finished
-    network is also measured on the test split, in a separate measurement; no choice ever depends on it.
+    network is also measured on the test split, in a separate measurement; no choice ever depends on it. Mode
+    "final" is the same after a training on the training and the validation split together: no sample is left to choose
+    an epoch by, so that the last one counts, without patience. The measurements on those samples have the split "train".
     With `imports`, the family may be `module:attribute`.
 
     The result is completed; infeasible (the costs known before training break a budget); failed as invalid
@@ -49,6 +51,8 @@ def evaluate(
     Raises EnvironmentFailure when the machine lacks a resource, which says nothing about the candidate. The
     result records every other error, with type, stage and place.
     """
+    if mode == "final":
+        data = data.with_validation(spec.task.targets)
     problem = Problem.of(spec, data.info, imports=imports)
     values = problem.candidate(candidate).parameters
     problem, data = problem.of_candidate(values), windows(problem, data, values)

@@ -34,7 +34,7 @@ from sparsemod.sources.base import CandidateTraining
 from sparsemod.stage_errors import is_out_of_memory
 from sparsemod.stages.base import Stage
 
-Mode = Literal["search", "test"]
+Mode = Literal["search", "test", "final"]
 
 
 @dataclass
@@ -80,7 +80,9 @@ class Work:
                 with self._entered(stage):
                     ended = stage.run(self)
                 if ended is not None:
-                    return ended
+                    return ended.model_copy(
+                        update={"seconds": dict(self.seconds)}
+                    )  # with those of this stage
         return None
 
     def network(self) -> nn.Module:

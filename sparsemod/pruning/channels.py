@@ -1,13 +1,16 @@
 """Groups of channels of a captured network that can only be removed together.
 
 Every channel of every tensor gets a label; channels that can only be removed together share one. A
-convolution or linear layer makes new labels. Norms, activations, pools and depthwise convolutions pass them
-on. Flatten repeats each for every position, concat appends them, and add makes the labels of both inputs
-equal. Channels of the network's input and output and of grouped convolutions are frozen: they always stay.
+convolution, linear or recurrent layer makes new labels. Norms, activations, pools and depthwise convolutions
+pass them on. Flatten repeats each for every position, concat appends them, and add makes the labels of both
+inputs equal. The groups of a grouped convolution stay equal in size: the channels at one place of every group
+share a label, at the input and at the output. Channels of the network's input and output are frozen: they
+always stay.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +24,7 @@ Labels = NDArray[np.int64]
 
 _INPUT, _OUTPUT = "coupled to the network's input", "coupled to the network's output"
 _RESHAPED = "its channels take part in a reshape"
-_GROUPED, _COMPUTED = "tied to a grouped convolution", "its weights are computed"
+_COMPUTED = "its weights are computed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +41,10 @@ class Channels:
 
     `labels`: per tensor, the label of each channel. `count`: labels are 0 to count - 1. `groups`: the units
     that may be removed. `frozen`: why a layer cannot be pruned, for each layer with at least one frozen
-    filter. `rows`: per weight, bias or norm tensor in the graph's state, the label of each row. `filters`:
-    those of `rows` that are weights of convolutions (other than depthwise) and linear layers.
+    filter. `rows`: per weight, bias or norm tensor of the module, the label of each row. `filters`: those of
+    `rows` that are weights of convolutions (other than depthwise), linear and recurrent layers. `layers`: per
+    layer, the label of each filter or unit that it makes. `cells`: per operator of a recurrent layer, the
+    module's tensors. `moves`: per operator that moves channels in a known way, what it does.
     """
 
     labels: Mapping[str, Labels]
@@ -48,6 +53,45 @@ class Channels:
     frozen: Mapping[str, str]
     rows: Mapping[str, Labels]
     filters: tuple[str, ...]
+    layers: Mapping[str, Labels]
+    cells: Mapping[str, "Cell"]
+    moves: Mapping[str, "Move"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The tensors of one recurrent layer in one direction, by their names in the module.
+
+    `of_input` (gates x units, features), `of_state` (gates x units, units), `biases` (gates x units,).
+    """
+
+    of_input: str
+    of_state: str
+    biases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A copy of elements whose sizes follow from the number of channels.
+
+    `groups`: the number of groups of a channel shuffle of (groups x each, ...) to (each x groups, ...). 0: the copy
+    reads all channels of step `step`. `positions`: the positions of a channel.
+    """
+
+    groups: int
+    positions: int = 1
+    step: int = 0
+
+    def attributes(self, channels: int) -> dict[str, Any]:
+        """Return the attributes of the operator for an input of `channels` channels."""
+        if not self.groups:
+            return {"sizes": (channels,), "strides": (1,), "offset": self.step * channels}
+        each = channels // self.groups
+        sizes, strides = (each, self.groups), (self.positions, each * self.positions)
+        more = self.positions > 1
+        return {
+            "sizes": (*sizes, self.positions) if more else sizes, "strides": (*strides, 1) if more else strides, "offset": 0,
+        }  # fmt: skip
 
 
 def is_depthwise(operator: Operator, channels: int) -> bool:
@@ -59,7 +103,7 @@ def channels_of(graph: Graph, owned: Collection[str] | None = None) -> Channels:
     """Label the channels of a captured (not deployed) graph. Raises Unsupported for an operator without a rule.
 
     `owned`: the names of the module's own tensors. Layers whose weights are computed from others, and
-    therefore have another name, are frozen.
+    therefore have another name, are frozen. Without it, recurrent layers are frozen.
     """
     return Labeller(graph, owned).run()
 
@@ -75,7 +119,11 @@ class Labeller:
         self.labels: dict[str, Labels] = {}
         self.rows: dict[str, Labels] = {}
         self.inputs: dict[str, Labels] = {}  # per weight: labels of its input channels
-        self.new_labels: dict[str, tuple[str, Labels]] = {}  # per layer: its weight and the labels it makes
+        self.new_labels: dict[
+            str, tuple[tuple[str, ...], Labels]
+        ] = {}  # per layer: its weights and the labels it makes
+        self.cells: dict[str, Cell] = {}
+        self.moves: dict[str, Move] = {}
 
     def run(self) -> Channels:
         graph = self.graph
@@ -108,7 +156,10 @@ class Labeller:
             groups=tuple(Group(layers, tuple(units)) for layers, units in groups.items()),
             frozen=frozen,
             rows={name: root[labels] for name, labels in self.rows.items()},
-            filters=tuple(dict.fromkeys(weight for weight, _ in self.new_labels.values())),
+            filters=tuple(dict.fromkeys(name for weights, _ in self.new_labels.values() for name in weights)),
+            layers={layer: root[labels] for layer, (_, labels) in self.new_labels.items()},
+            cells=self.cells,
+            moves=self.moves,
         )
 
     def visit(self, operator: Operator) -> Labels:
@@ -128,12 +179,10 @@ class Labeller:
             labels = np.repeat(inputs, outputs // len(inputs))
         else:
             labels = self.fresh(outputs)
-            if operator.window.groups > 1:
-                self.frozen += [(inputs, _GROUPED), (labels, _GROUPED)]
-            self.new_labels[operator.name] = (weight, labels)
-        if weight in self.inputs:  # the layer is used twice
-            self.merge(self.inputs[weight], inputs)
-        self.inputs[weight] = inputs
+            for side in (inputs, labels):
+                self.tie(side, operator.window.groups)
+            self.new_labels[operator.name] = ((weight,), labels)
+        self.read(weight, inputs)
         self.freeze_computed(weight, labels)
         self.freeze_computed(weight, inputs)
         self.row(weight, labels)
@@ -141,6 +190,18 @@ class Labeller:
             self.freeze_computed(operator.bias, labels)
             self.row(operator.bias, labels)
         return labels
+
+    def tie(self, labels: Labels, groups: int) -> None:
+        """Merge the channels at one place of each of `groups` groups, so that all groups lose equally many."""
+        places = labels.reshape(groups, -1)
+        for place in places[1:]:
+            self.merge(places[0], place)
+
+    def read(self, weight: str, inputs: Labels) -> None:
+        """Record the labels of the channels that a weight reads; a layer that is used twice reads the same ones."""
+        if weight in self.inputs:
+            self.merge(self.inputs[weight], inputs)
+        self.inputs[weight] = inputs
 
     def freeze_computed(self, key: str, labels: Labels) -> None:
         """Freeze labels whose tensor is computed from others."""

@@ -1,10 +1,12 @@
 """Channels of functions, pairs, copies and normalizations."""
 
+import math
+
 import torch
 
-from sparsemod.graph import Operator
+from sparsemod.graph import Graph, Operator
 from sparsemod.graph.functions import evaluate
-from sparsemod.pruning.channels import CHANNELS, Labeller, Labels
+from sparsemod.pruning.channels import CHANNELS, Labeller, Labels, Move
 
 _COPIED = "its channels are copied to other places"
 
@@ -74,6 +76,47 @@ def _take(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Label
 
 
 @CHANNELS.register("move")
+def _moved(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    """Pass on the channels of one step, and those of a shuffle behind a convolution with as many groups."""
+    labels, move = inputs[0], _known(labeller.graph, operator)
+    if move is None:
+        return _copied(labeller, operator, inputs)
+    labeller.moves[operator.name] = move
+    if not move.groups:
+        return labels
+    labeller.tie(labels, move.groups)
+    return labels.reshape(move.groups, -1).T.reshape(-1)
+
+
+def _known(graph: Graph, operator: Operator) -> Move | None:
+    """Return what a copy does; None for one whose sizes may be written into the network."""
+    source, shape = operator.inputs[0], graph.shapes[operator.inputs[0]]
+    channels, channel = graph.image(source)[0], graph.layout(source).channel
+    found = {name: operator.attributes[name] for name in ("sizes", "strides", "offset")}
+    step, rest = divmod(int(found["offset"]), channels)
+    made = graph.shapes[operator.output]
+    if channel == len(shape) - 1 and made == (channels,) and not rest:
+        return Move(0, step=step) if found == Move(0, step=step).attributes(channels) else None
+    groups = _groups_before(graph, source)
+    if channel or groups < 2 or channels % groups or made != shape:
+        return None
+    shuffle = Move(groups, math.prod(shape[1:]))
+    return shuffle if found == shuffle.attributes(channels) else None
+
+
+def _groups_before(graph: Graph, tensor: str) -> int:
+    """Return the groups of the convolution that makes the channels of a tensor; 0 if there is none."""
+    makers = graph.producers()
+    while tensor in makers:
+        operator = makers[tensor]
+        if operator.traits.weighted and operator.traits.window:
+            return operator.window.groups
+        if operator.traits.weighted or len(operator.inputs) != 1:
+            return 0
+        tensor = operator.inputs[0]
+    return 0
+
+
 def _copied(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
     """Keep every channel of the input: the sizes of a copy are part of the network."""
     made = labeller.fresh(labeller.graph.image(operator.output)[0])

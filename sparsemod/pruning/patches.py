@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
 
 from sparsemod.graph.capture import evaluating
 from sparsemod.pruning.draws import generator
@@ -48,7 +49,8 @@ def layer_patches(
     for name, layer in wanted.items():
 
         def keep(part: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
-            found[name].append(_unfolded(part, given[0].detach()))
+            x = given[0].data if isinstance(given[0], PackedSequence) else given[0]
+            found[name].append(_unfolded(part, x.detach()))
 
         handles.append(layer.register_forward_pre_hook(keep))
     left = samples
@@ -77,7 +79,7 @@ def _owner(module: nn.Module, name: str) -> nn.Module:
 
 def _unfolded(layer: nn.Module, x: Tensor) -> Tensor:
     """Return a layer's input (samples, ...) as (samples x positions, groups, inputs of a filter)."""
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, nn.Linear | nn.RNNBase):  # a step of a sequence is a position
         return x.reshape(-1, 1, x.shape[-1])
     if not isinstance(layer, nn.Conv1d | nn.Conv2d):
         raise TypeError(f"no convolution or linear layer: {type(layer).__name__}")

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ def shrink(module: nn.Module, shape: Sequence[int], layout: str | None = None) -
     """Return a copy of `module` without the filters that pruning set to zero; it computes the same function.
 
     `shape`: the shape of a sample, whose axes `layout` names (see `sparsemod.layouts`). Conv1d, Conv2d,
-    Linear and BatchNorm layers get smaller parameters; `module` itself is not changed. Every layer keeps at
-    least one filter. The outputs of both modules are compared before the return. Raises BuildError when
+    Linear, BatchNorm, GRU and LSTM layers get smaller parameters; `module` itself is not changed. Every layer
+    keeps at least one filter. The outputs of both modules are compared before the return. Raises BuildError when
     they differ, as for a module whose forward contains sizes (x.view(-1, 256)); Unsupported when the module
     cannot be captured.
     """
@@ -42,7 +43,7 @@ def planned_shrink_graph(
     """Return the captured (not deployed) `graph` after filter pruning to `sparsity`, equal in all layers.
 
     The choice of the remaining filters is arbitrary. `owned`: the names of the module's tensors (its
-    state's keys), needed only when some layer's weights are computed from others. `of`: what `sparsity` is a
+    state's keys), needed when some layer's weights are computed from others; without it, recurrent layers stay. `of`: what `sparsity` is a
     share of.
     """
     channels = channels_of(graph, owned)
@@ -83,87 +84,111 @@ def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> K
     return keep
 
 
+Places = NDArray[np.int64]
+Slices = dict[str, tuple[Places, Places | None]]
+"""The remaining rows and columns (None: all) of tensors by name."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Cut:
-    """The remaining rows (output channels) and columns (input channels, None: all) of an operator's tensors."""
+    """What remains of an operator: of its tensors in the graph, of those of the module, and its attributes."""
 
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64] | None
-    groups: int | None
+    graph: Slices
+    module: Slices
+    attributes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def _cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _Cut | None:
-    alone = operator.traits.affine or operator.traits.per_channel
-    if operator.traits.recurrent or not (operator.traits.weighted or alone):
+    """Return what remains of an operator with tensors, or with sizes among its attributes; None for others."""
+    traits = operator.traits
+    made = channels.labels[operator.output]
+    rows = np.flatnonzero(keep[made])
+    if traits.affine or traits.per_channel:
+        slices: Slices = {key: (rows, None) for key in norm_keys(operator)}
+        return _Cut(slices, slices)
+    if operator.name in channels.moves:
+        count = int(keep[channels.labels[operator.inputs[0]]].sum())
+        return _Cut({}, {}, channels.moves[operator.name].attributes(count))
+    if not traits.weighted or operator.weight is None:
         return None
     source = channels.labels[operator.inputs[0]]
-    rows = np.flatnonzero(keep[channels.labels[operator.output]])
-    if alone:
-        return _Cut(rows, None, None)
     columns = np.flatnonzero(keep[source])
-    if not operator.traits.window:
-        return _Cut(rows, columns, None)
-    if is_depthwise(operator, len(source)):
-        return _Cut(rows, None, len(columns))
-    groups = operator.window.groups
-    return _Cut(rows, columns if groups == 1 else None, groups)
+    if traits.recurrent:
+        return _recurrent_cut(operator, graph, channels, keep)
+    attributes = {}
+    if not traits.window:
+        slices = {operator.weight: (rows, columns)}
+    elif is_depthwise(operator, len(source)):
+        slices, attributes = {operator.weight: (rows, None)}, {"groups": len(columns)}
+    else:
+        groups = operator.window.groups
+        each = np.flatnonzero(keep[source[: len(source) // groups]])  # the same places of every group
+        slices, attributes = {operator.weight: (rows, each)}, {"groups": groups}
+    if operator.bias is not None:
+        slices[operator.bias] = (rows, None)
+    return _Cut(slices, slices, attributes)
 
 
-def _keys(operator: Operator) -> tuple[str, ...]:
-    if operator.traits.affine or operator.traits.per_channel:
-        return norm_keys(operator)
-    return tuple(key for key in (operator.weight, operator.bias) if key is not None)
+def _recurrent_cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _Cut:
+    source, made = channels.labels[operator.inputs[0]], channels.labels[operator.output]
+    features, units = np.flatnonzero(keep[source]), np.flatnonzero(keep[made])
+    gates = len(graph.state[str(operator.weight)]) // len(made)
+    rows = np.flatnonzero(np.tile(keep[made], gates))
+    mine: Slices = {key: (rows, None) for key in operator.keys}
+    mine[str(operator.weight)] = (rows, np.concatenate([features, len(source) + units]))
+    theirs: Slices = {}
+    cell = channels.cells.get(operator.name)
+    if cell is not None:
+        theirs = {cell.of_input: (rows, features), cell.of_state: (rows, units)}
+        theirs |= {name: (rows, None) for name in cell.biases}
+    return _Cut(mine, theirs, {"units": len(units)})
 
 
-def _sliced(tensor: Tensor, cut: _Cut, is_weight: bool) -> Tensor:
-    result = tensor[torch.from_numpy(cut.rows).to(tensor.device)]
-    if is_weight and cut.columns is not None:
-        result = result[:, torch.from_numpy(cut.columns).to(tensor.device)]
-    return result
+def _sliced(tensor: Tensor, places: tuple[Places, Places | None]) -> Tensor:
+    rows, columns = places
+    result = tensor[torch.from_numpy(rows).to(tensor.device)]
+    return result if columns is None else result[:, torch.from_numpy(columns).to(tensor.device)]
 
 
 def shrink_graph(graph: Graph, channels: Channels, keep: Keep) -> Graph:
     """Return the captured graph with only the labels in `keep`."""
     state, operators = dict(graph.state), []
-    for operator in graph.operators:
-        cut = _cut(operator, graph, channels, keep)
-        if cut is not None:
-            for key in _keys(operator):
-                state[key] = _sliced(graph.state[key], cut, key == operator.weight)
-            if operator.traits.window and operator.traits.weighted:
-                operator = dataclasses.replace(
-                    operator, attributes={**operator.attributes, "groups": cut.groups}
-                )
-        operators.append(operator)
     shapes = dict(graph.shapes)
     for name, labels in channels.labels.items():
         sizes, place = list(shapes[name]), graph.layout(name).channel
         sizes[place] = int(keep[labels].sum())
         shapes[name] = tuple(sizes)
-    operators = [
-        dataclasses.replace(o, attributes={**o.attributes, "shape": shapes[o.output]})
-        if "shape" in o.attributes
-        else o
-        for o in operators
-    ]
+    for operator in graph.operators:
+        cut = _cut(operator, graph, channels, keep)
+        changed = {} if cut is None else dict(cut.attributes)
+        for key, places in () if cut is None else cut.graph.items():
+            state[key] = _sliced(graph.state[key], places)
+        if "shape" in operator.attributes:
+            changed["shape"] = shapes[operator.output]
+        if changed:
+            operator = dataclasses.replace(operator, attributes={**operator.attributes, **changed})
+        operators.append(operator)
     return dataclasses.replace(graph, operators=tuple(operators), shapes=shapes, state=state)
 
 
 def _shrunk(module: nn.Module, graph: Graph, channels: Channels, keep: Keep) -> nn.Module:
     small = copy.deepcopy(module)
     original = named_tensors(module)
-    cut_keys: set[str] = set()
+    done: set[str] = set()
     for operator in graph.operators:
         cut = _cut(operator, graph, channels, keep)
-        for key in _keys(operator) if cut is not None else ():
-            if cut is not None and key in original and key not in cut_keys:
-                cut_keys.add(key)
-                _replace(small, key, _sliced(original[key].detach(), cut, key == operator.weight), cut)
+        for key, places in () if cut is None else cut.module.items():
+            if cut is not None and key in original and key not in done:
+                done.add(key)
+                _replace(small, key, _sliced(original[key].detach(), places), cut.attributes.get("groups", 1))
+    for part in small.modules():
+        if isinstance(part, nn.RNNBase):
+            part.flatten_parameters()
     _verify(module, small, graph)
     return small
 
 
-def _replace(module: nn.Module, key: str, value: Tensor, cut: _Cut) -> None:
+def _replace(module: nn.Module, key: str, value: Tensor, groups: int) -> None:
     path, _, name = key.rpartition(".")
     owner = module.get_submodule(path)
     old = getattr(owner, name)
@@ -172,10 +197,15 @@ def _replace(module: nn.Module, key: str, value: Tensor, cut: _Cut) -> None:
     else:
         owner.register_buffer(name, value.clone())
     if isinstance(owner, nn.Conv1d | nn.Conv2d) and name == "weight":
-        owner.out_channels, owner.groups = len(value), cut.groups or 1
-        owner.in_channels = value.shape[1] * owner.groups
+        owner.out_channels, owner.groups = len(value), groups
+        owner.in_channels = value.shape[1] * groups
     elif isinstance(owner, nn.Linear) and name == "weight":
         owner.out_features, owner.in_features = value.shape
+    elif isinstance(owner, nn.RNNBase):
+        if name == "weight_ih_l0":
+            owner.input_size = value.shape[1]
+        elif name == "weight_hh_l0":
+            owner.hidden_size = value.shape[1]
     elif isinstance(owner, _BatchNorm):
         owner.num_features = len(value)
     elif isinstance(owner, nn.PReLU):

@@ -42,6 +42,8 @@ def content(network: Mapping[str, Any]) -> bytes:
         header["normalization"] = network["normalization"].to_dict()
     if network["encodings"]:
         header["encodings"] = dict(network["encodings"])
+    if network["core"]:
+        header["core"] = network["core"]
     if network["classes"]:
         header["classes"] = list(network["classes"])
     if network["decoding"] is not None:
@@ -77,6 +79,7 @@ def fields_of(data: bytes) -> dict[str, Any]:
             "normalization": None if stored is None else InputNormalization.from_dict(stored),
             "decoding": None if decoding is None else Decoding.from_dict(decoding),
             "encodings": dict(header.get("encodings", {})),
+            "core": str(header.get("core", "")),
             **names,
         }
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:

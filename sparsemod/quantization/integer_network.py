@@ -38,7 +38,8 @@ class IntegerNetwork(Evaluation):
 
     `normalization` converts raw samples to the network's real inputs, when known. `classes` holds the names of the
     classes, labels or values in the order of the outputs; () when the names are unknown. `encodings`: layer -> encoding
-    of its weights on the device ("dense", "mask" or "gaps"), when already chosen. `decoding`: what the outputs mean;
+    of its weights on the device ("dense", "mask" or "gaps"), when already chosen. `core`: the core for which the C code has kernels
+    of its own; "" when not chosen. `decoding`: what the outputs mean;
     None: a vector of outputs are the scores of classes.
 
     Raises InvalidInput at construction when shapes, names or scales do not fit, or when a 32-bit accumulator could
@@ -57,6 +58,7 @@ class IntegerNetwork(Evaluation):
     other_inputs: tuple[str, ...] = ()
     other_outputs: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
+    core: str = ""
 
     def __post_init__(self) -> None:
         available = set(self.inputs)

@@ -45,6 +45,7 @@ _TRIAL = (
     Column("epochs", "epochs", lambda row: row.trained_epochs, "epochs", "float64", "{:g}".format),
     Column("seconds", "seconds", lambda row: row.total_seconds, "s", "float64", "{:.3f}".format),
     Column("failure", "failure", lambda row: row.failure_message or None, dtype="text"),
+    Column("stopped", "stopped", lambda row: row.stop_reason or None, dtype="text"),
 )
 
 

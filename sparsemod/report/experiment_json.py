@@ -48,6 +48,7 @@ def _trial(row: TrialRecord, parameters: Sequence[str], metrics: Sequence[str]) 
         "epochs": row.trained_epochs,
         "seconds": _short(row.total_seconds),
         "failure": (row.failure_message or None) and row.failure_message[:200],
+        "stopped": row.stop_reason or None,
         "parameters": [_short(row.candidate.parameters.get(name)) for name in parameters],
         "metrics": [_short(values.get(name)) for name in metrics],
     }

@@ -18,6 +18,7 @@ from sparsemod.report.csv_text import csv_text
 from sparsemod.units import ERROR, METRICS, quality_among
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LEVELS = (-0.1, -0.05, -0.02, -0.01, -0.005, -0.0025, 0.0, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -25,6 +26,9 @@ LEVELS = (-0.1, -0.05, -0.02, -0.01, -0.005, -0.0025, 0.0, 0.0025, 0.005, 0.01, 
 
 COSTS = ("nonzeros", "macs", "flash", "ram", "instructions")
 """Costs of a network; the first one decides which network is the smallest."""
+
+LOSS = "loss"
+"""The loss of the integer network, which the stage `damage` measures."""
 
 REFERENCE, PRUNED = "reference", "study"
 
@@ -185,7 +189,7 @@ def curves(series: Sequence[Series], metrics: Sequence[str] | None = None) -> di
     `method/sparsity` holds the sparsities.
     """
     found: dict[str, NDArray[np.float64]] = {}
-    metrics = (_quality(series), *COSTS) if metrics is None else metrics
+    metrics = (quality_of(series), LOSS, *COSTS) if metrics is None else metrics
     for method in dict.fromkeys(one.method for one in series):
         mine = [one for one in series if one.method == method]
         shares = sorted({sparsity(row) for one in mine for row in one.networks})
@@ -201,43 +205,67 @@ def curves(series: Sequence[Series], metrics: Sequence[str] | None = None) -> di
 
 
 def curves_figure(name: str, series: Sequence[Series]) -> "Figure":
-    """Draw the error against each cost: means over series as lines, their range as bands, the reference dashed."""
+    """Draw the error, and the loss where it was measured, against each cost.
+
+    Lines are means over series, bands their range; the reference is dashed.
+    """
     import os
 
     os.environ.setdefault("MPLBACKEND", "agg")
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     numbers = curves(series)
     methods = list(dict.fromkeys(one.method for one in series))
-    shown = [m for m in COSTS if any(not np.isnan(numbers[f"{method}/{m}"]).all() for method in methods)]
-    figure = Figure(figsize=(4.2 * len(shown), 4.2), layout="constrained", dpi=110)
-    axes = figure.subplots(1, len(shown), squeeze=False)[0]
-    quality = _quality(series)
-    percent = 100 if METRICS[quality].bounded else 1
-    reference = _mean([one.reference.values()[quality] for one in series])
-    for axis, metric in zip(axes, shown, strict=True):
-        for method in methods:
-            error, cost = percent * numbers[f"{method}/{quality}"], numbers[f"{method}/{metric}"]
-            x, y = np.nanmean(cost, 0), np.nanmean(error, 0)
-            (line,) = axis.plot(x, y, marker="o", markersize=3, label=method)
-            order = np.argsort(x)
-            low, high = np.nanmin(error, 0)[order], np.nanmax(error, 0)[order]
-            axis.fill_between(x[order], low, high, alpha=0.15, color=line.get_color(), linewidth=0)
-        axis.axhline(percent * reference, linestyle="--", color="black", linewidth=1)
-        axis.set_xlabel(_label(metric))
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-        axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel(f"{METRICS[quality].title} of the integer network{', %' if percent == 100 else ''}")
-    axes[0].legend(fontsize=8)
+
+    def known(metric: str) -> bool:
+        return any(not np.isnan(numbers[f"{method}/{metric}"]).all() for method in methods)
+
+    quality = quality_of(series)
+    qualities, shown = [q for q in (quality, LOSS) if known(q)], [m for m in COSTS if known(m)]
+    size = (4.2 * len(shown), 0.4 + 3.8 * len(qualities))
+    figure = Figure(figsize=size, layout="constrained", dpi=110)
+    grid = figure.subplots(len(qualities), len(shown), squeeze=False)
+    for line, metric in zip(grid, qualities, strict=True):
+        percent = 100 if metric in METRICS and METRICS[metric].bounded else 1
+        told = [one.reference.values()[metric] for one in series if metric in one.reference.values()]
+        for axis, cost in zip(line, shown, strict=True):
+            for method in methods:
+                _draw(axis, method, numbers[f"{method}/{cost}"], percent * numbers[f"{method}/{metric}"])
+            if told:
+                axis.axhline(percent * _mean(told), linestyle="--", color="black", linewidth=1)
+            _cost_axis(axis, _label(cost))
+        title = METRICS[metric].title if metric in METRICS else metric
+        line[0].set_ylabel(f"{title} of the integer network{', %' if percent == 100 else ''}")
+    grid[0, 0].legend(fontsize=8)
     figure.suptitle(name)
     return figure
 
 
-def _quality(series: Sequence[Series]) -> str:
+def _draw(axis: "Axes", label: str, costs: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+    """Draw a method: the mean over series as a line, the range as a band. Columns without a value are left out."""
+    there = ~np.isnan(values).all(0) & ~np.isnan(costs).all(0)
+    costs, values = costs[:, there], values[:, there]
+    x, y = np.nanmean(costs, 0), np.nanmean(values, 0)
+    (line,) = axis.plot(x, y, marker="o", markersize=3, label=label)
+    order = np.argsort(x)
+    low, high = np.nanmin(values, 0)[order], np.nanmax(values, 0)[order]
+    axis.fill_between(x[order], low, high, alpha=0.15, color=line.get_color(), linewidth=0)
+
+
+def _cost_axis(axis: "Axes", label: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    axis.set_xlabel(label)
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    few = high < 10 * low  # the ticks of a logarithmic axis would be too many or too few
+    axis.xaxis.set_major_locator(MaxNLocator(4) if few else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.grid(alpha=0.3)
+
+
+def quality_of(series: Sequence[Series]) -> str:
     """Return the task's metric of the networks."""
     return quality_among(series[0].reference.values()) if series else ERROR
 
@@ -245,7 +273,7 @@ def _quality(series: Sequence[Series]) -> str:
 def _label(metric: str) -> str:
     """Return a metric's title with its unit."""
     if metric not in METRICS:
-        return metric
+        return {"nonzeros": "nonzero weights"}.get(metric, metric)
     unit = METRICS[metric].unit
     return f"{METRICS[metric].title}, {unit}" if unit else METRICS[metric].title
 

@@ -17,10 +17,10 @@ from sparsemod.report.prunability import (
     figure_bytes,
     prunability,
     prunability_csv,
+    quality_of,
     series_of,
 )
 from sparsemod.report.study_details import (
-    DAMAGE,
     Budget,
     Damage,
     budgets_csv,
@@ -28,6 +28,7 @@ from sparsemod.report.study_details import (
     damages,
     layer_budgets,
 )
+from sparsemod.units import ERROR
 
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}"
@@ -53,7 +54,7 @@ def write_prunability(
     raw = io.BytesIO()
     np.savez(raw, **curves(series))  # type: ignore[arg-type]
     content = {
-        "prunability.html": page(name, rows, bests, svg.decode(), budgets, harm).encode(),
+        "prunability.html": page(name, rows, bests, svg.decode(), budgets, harm, quality_of(series)).encode(),
         "prunability.csv": prunability_csv(bests).encode(),
         "layers.csv": budgets_csv(budgets).encode(),
         "damage.csv": damage_csv(harm).encode(),
@@ -74,15 +75,16 @@ def page(
     svg: str,
     budgets: Sequence[Budget] = (),
     harm: Sequence[Damage] = (),
+    quality: str = ERROR,
 ) -> str:
-    """Return the HTML page of a report."""
+    """Return the HTML page of a report. `quality`: the task's metric."""
     title = html.escape(name)
     drawing = svg[svg.index("<svg") :]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
         f"<h1>{title}</h1><p>{len(rows)} networks. Lines: mean over networks and repetitions; bands: their range; dashed: the "
         f"reference.</p>{drawing}<h2>Prunability</h2><p>For each level, the smallest network of each method whose error is at most "
-        f"the reference's error plus the level; in brackets the share of the cost that was removed.</p>{_table(bests)}{_damage_table(harm)}{_budget_table(budgets)}</html>\n"
+        f"the reference's error plus the level; in brackets the share of the cost that was removed.</p>{_table(bests, quality)}{_damage_table(harm)}{_budget_table(budgets)}</html>\n"
     )
 
 
@@ -90,20 +92,29 @@ def _damage_table(harm: Sequence[Damage]) -> str:
     """Return the damage beyond the error, empty if it was not measured."""
     if not harm:
         return ""
-    shown = [name for name in DAMAGE if any(name in row.metrics for row in harm)]
+    shown = list(dict.fromkeys(name for row in harm for name in row.metrics))
     lines = [
         [
             f"{100 * row.sparsity:.2f} %",
             html.escape(row.method),
-            *(f"{100 * row.metrics[name]:.2f} %" if name in row.metrics else "" for name in shown),
+            *(_shown(name, row.metrics[name]) if name in row.metrics else "" for name in shown),
         ]
         for row in harm
     ]
     return (
-        "<h2>Damage beyond the error</h2><p>Means over networks and repetitions: the error, that of the worst class, the "
-        "calibration error, and the errors on corrupted validation data.</p>"
+        "<h2>Damage beyond the error</h2><p>Means over networks and repetitions: the error and the loss, the error of the "
+        "worst class, the calibration error, and the errors on corrupted validation data.</p>"
         + _cells(["removed", "method", *(name.replace("_", " ") for name in shown)], lines)
     )
+
+
+def _is_share(metric: str) -> bool:
+    """Return whether a metric is a share: every error is one."""
+    return metric.endswith("error")
+
+
+def _shown(metric: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if _is_share(metric) else f"{value:.4g}"
 
 
 def _budget_table(budgets: Sequence[Budget]) -> str:
@@ -129,13 +140,14 @@ def _cells(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table class="details"><tr>{heads}</tr>{rows}</table></div>'
 
 
-def _table(bests: Sequence[Best]) -> str:
+def _table(bests: Sequence[Best], quality: str) -> str:
     shown = [name for name in COSTS if any(name in best.costs for best in bests)]
     head = "".join(f"<th>{html.escape(word)}</th>" for word in ("level", "method", "series", "error", *shown))
     lines = []
     for best in bests:
-        cells = [f"{100 * best.level:+.2f} %", html.escape(best.method), f"{best.series} of {best.of}"]
-        cells.append("none" if best.error is None else f"{100 * best.error:.2f} %")
+        level = f"{100 * best.level:+.2f} %" if _is_share(quality) else f"{best.level:+g}"
+        cells = [level, html.escape(best.method), f"{best.series} of {best.of}"]
+        cells.append("none" if best.error is None else _shown(quality, best.error))
         for name in shown:
             known = name in best.costs
             cells.append(f"{best.costs[name]:,.0f} ({100 * best.ratios[name]:.0f} %)" if known else "")

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from sparsemod.records import TrialRecord
 from sparsemod.report.csv_text import csv_text
-from sparsemod.report.prunability import COSTS, Series, sparsity
+from sparsemod.report.prunability import COSTS, LOSS, Series, quality_of, sparsity
+from sparsemod.units import ERROR
 
-DAMAGE = (
-    "error", "worst_class_error", "calibration_error", "noise_error", "blur_error", "contrast_error",
-)  # fmt: skip
-"""Metrics of the damage table, as far as they were measured."""
+
+def damage_names(quality: str = ERROR) -> tuple[str, ...]:
+    """Return the metrics of the damage table. `quality`: the task's metric."""
+    corrupted = (f"{name}_{quality}" for name in ("noise", "blur", "contrast"))
+    return (quality, LOSS, "worst_class_error", "calibration_error", *corrupted)
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,17 @@ def layer_budgets(series: Sequence[Series]) -> tuple[Budget, ...]:
 def damages(series: Sequence[Series]) -> tuple[Damage, ...]:
     """Return the damage metrics by method and sparsity, the reference networks first; empty if none was measured."""
     rows = []
+    shown = damage_names(quality_of(series))
     for (method, share), members in _groups(series).items():
         told = [row.values() for row in members.values()]
-        metrics = {name: _mean([v[name] for v in told]) for name in DAMAGE if all(name in v for v in told)}
+        metrics = {name: _mean([v[name] for v in told]) for name in shown if all(name in v for v in told)}
         rows.append(Damage(method, share, metrics, tuple(members)))
     return tuple(rows) if any(len(row.metrics) > 1 for row in rows) else ()
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Networks of a method and sparsity ("none" and 0: the reference): mean, least and most of the error and the costs."""
+    """Networks of a method and sparsity ("none" and 0: the reference): mean, least and most of error, loss and costs."""
 
     method: str
     sparsity: float
@@ -87,7 +90,8 @@ def curve_points(series: Sequence[Series]) -> tuple[CurvePoint, ...]:
     points = []
     for (method, share), members in _groups(series).items():
         told = [row.values() for row in members.values()]
-        names = [name for name in ("error", *COSTS) if all(name in values for values in told)]
+        wanted = (quality_of(series), LOSS, *COSTS)
+        names = [name for name in wanted if all(name in values for values in told)]
         columns = {name: [values[name] for values in told] for name in names}
         points.append(
             CurvePoint(
@@ -125,7 +129,7 @@ def budgets_csv(budgets: Sequence[Budget]) -> str:
 
 def damage_csv(rows: Sequence[Damage]) -> str:
     """Return the damage as CSV, a line for each method and sparsity."""
-    shown = [name for name in DAMAGE if any(name in row.metrics for row in rows)]
+    shown = list(dict.fromkeys(name for row in rows for name in row.metrics))
     lines: list[list[object]] = [["method", "sparsity", "networks", *shown]]
     for row in rows:
         lines.append([row.method, row.sparsity, len(row.trials), *(row.metrics.get(n, "") for n in shown)])

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from sparsemod.objectives import nondominated
+from sparsemod.quality import error_of, logit
 from sparsemod.records import Value
 from sparsemod.search import ehvi, gp, sobol
 from sparsemod.search.costs import CostBook, CostEstimate, table
@@ -113,20 +114,22 @@ class Chooser:
         # Give the model bad results for diverged and faulty trials, or it would suggest their neighbourhood
         # again.
         measured = history.with_error
-        learned = [*(history.completed[i][0] for i in measured), *history.failed]
+        done = [*(history.completed[i][0] for i in measured), *history.failed]
         features = self._features(
-            [o.candidate.parameters for o in learned],
-            [history.epochs(o) for o in learned],
+            [o.candidate.parameters for o in (*done, *(o for o, _, _ in history.forecasts))],
+            [*map(history.epochs, done), *(history.whole_epochs(o) for o, _, _ in history.forecasts)],
         )
         errors = self._quality.share(
             [history.rows[i][self._quality.name] for i in measured]
             + [history.bad_error] * len(history.failed)
+            + [expected for _, expected, _ in history.forecasts]
         )
-        front = np.isin([*measured, *[-1] * len(history.failed)], history.front)
+        deviations = np.array([*[0.0] * len(done), *(deviation for _, _, deviation in history.forecasts)])
+        front = np.isin([*measured, *[-1] * (len(errors) - len(measured))], history.front)
         few = gp.select_points(errors, features, front, gp.FIT_POINTS)
-        hyperparameters = fitter.fit(features[few], errors[few])
+        hyperparameters = fitter.fit(features[few], errors[few], deviations[few])
         some = gp.select_points(errors, features, front, MODEL_POINTS)
-        return gp.ErrorModel(features[some], errors[some], hyperparameters)
+        return gp.ErrorModel(features[some], errors[some], hyperparameters, deviations[some])
 
     def _features(self, parameters: Sequence[Mapping[str, Value]], epochs: Sequence[float]) -> Floats:
         """Return the model's inputs, shape (n, features): the space's and the training's length."""
@@ -149,7 +152,7 @@ class Chooser:
             row = self._features([parameters], [epochs])
             mean, _ = self._model.predict(row)
             self._model.add(row, mean)
-            values[self._quality.name] = float(self._quality.value(gp.error_of(mean))[0])
+            values[self._quality.name] = float(self._quality.value(error_of(mean))[0])
         if all(n in values for n in self._objectives.names) and self._objectives.feasible(values):
             self._points = np.vstack([self._points, self._objectives.vector(values)])
 
@@ -176,7 +179,7 @@ class Chooser:
 
         def probability(errors: Floats) -> Floats:
             """P(metric <= e and within the budget) of each entry at each of `errors`, shape (n, errors)."""
-            limit = gp.logit(self._quality.share(np.minimum(errors, self._limit)))
+            limit = logit(self._quality.share(np.minimum(errors, self._limit)))
             result: Floats = ndtr((limit[None, :] - mean[:, None]) / deviation[:, None])
             return result
 
@@ -185,13 +188,13 @@ class Chooser:
             scale = self._objectives.scales[self._quality.name]
             below = ehvi.expected_below(self._cells.levels, lambda units: probability(scale.value(units)))
             gain = ehvi.improvement(self._cells, known, below)
-            fallback = fallback - scale.unit(self._quality.value(gp.error_of(mean)))
+            fallback = fallback - scale.unit(self._quality.value(error_of(mean)))
         else:
             within = probability(np.array([self._limit]))[:, 0]
             gain = ehvi.improvement(self._cells, known, None) * within
         if not self._seeks:
             return Scores(gain, gain, fallback)
-        reach = (gp.logit(self._quality.share(self._limit)) - mean) / deviation
+        reach = (logit(self._quality.share(self._limit)) - mean) / deviation
         return Scores(gain, ndtr(reach), reach)
 
     def _units(self, costs: Floats) -> Floats:

@@ -24,12 +24,10 @@ import numpy.typing as npt
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from sparsemod.files import fingerprint
+from sparsemod.quality import logit
 from sparsemod.search import posterior
 
 Floats = npt.NDArray[np.float64]
-
-LOW, HIGH = 0.003, 0.03
-"""Added to the error and to the accuracy before the logit, so that errors of 0 and 1 stay finite."""
 
 PRIOR_SPREAD, PRIOR_POINTS = 1.7, 10
 """Prior standard deviation of the logit (from 2, useless, to -4, good), and its weight in points.
@@ -67,40 +65,34 @@ class Hyperparameters:
         return result
 
 
-def logit(errors: Floats) -> Floats:
-    """Return the scale on which errors are modelled: log((error + LOW) / (1 - error + HIGH))."""
-    errors = np.clip(errors, 0.0, 1.0)
-    result: Floats = np.log((errors + LOW) / (1.0 - errors + HIGH))
-    return result
-
-
-def error_of(logits: Floats) -> Floats:
-    """Return the inverse of `logit`, in [0, 1]."""
-    odds = np.exp(logits)
-    result: Floats = np.clip((odds * (1.0 + HIGH) - LOW) / (1.0 + odds), 0.0, 1.0)
-    return result
-
-
 class ErrorModel:
     """The posterior of logit(error) for equally likely `hyperparameters`.
 
-    The data are features, shape (n, d), and errors, shape (n,). `add` conditions on further points in place
+    The data are features, shape (n, d), and errors, shape (n,). `deviations`, shape (n,): standard deviations of the
+    logits of forecasts, 0 for measured errors; the noise of every point comes on top. `add` conditions on further points in place
     (fantasies for pending trials); `predict` returns mean and standard deviation of the logit.
     """
 
-    def __init__(self, features: Floats, errors: Floats, hyperparameters: Sequence[Hyperparameters]) -> None:
+    def __init__(
+        self,
+        features: Floats,
+        errors: Floats,
+        hyperparameters: Sequence[Hyperparameters],
+        deviations: Floats | None = None,
+    ) -> None:
         logits = logit(errors)
         self._centre, self._scale = float(logits.mean()), _spread(logits)
         self.hyperparameters = tuple(hyperparameters)
         self._features = features
         self._targets = (logits - self._centre) / self._scale
+        self._extra = np.zeros(len(errors)) if deviations is None else (deviations / self._scale) ** 2
         self._solve()
 
     def _solve(self) -> None:
         self._factors = []
         for each in self.hyperparameters:
             kernel = each.kernel(self._features, self._features)
-            kernel[np.diag_indices_from(kernel)] += each.noise + 1e-6
+            kernel[np.diag_indices_from(kernel)] += each.noise + 1e-6 + self._extra
             lower = cholesky(kernel, lower=True)
             self._factors.append((lower, cho_solve((lower, True), self._targets - each.mean)))
 
@@ -126,6 +118,7 @@ class ErrorModel:
             return
         self._features = np.vstack([self._features, features])
         self._targets = np.concatenate([self._targets, (logit_errors - self._centre) / self._scale])
+        self._extra = np.concatenate([self._extra, np.zeros(len(features))])
         self._solve()
 
 
@@ -135,28 +128,33 @@ class Fitter:
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[Hyperparameters, ...]] = OrderedDict()
 
-    def fit(self, features: Floats, errors: Floats) -> tuple[Hyperparameters, ...]:
+    def fit(
+        self, features: Floats, errors: Floats, deviations: Floats | None = None
+    ) -> tuple[Hyperparameters, ...]:
         """Return hyperparameters for the data, see `fit`."""
-        digest = fingerprint(features.tobytes() + b"|" + errors.tobytes())
+        forecasts = b"" if deviations is None else deviations.tobytes()
+        digest = fingerprint(b"|".join([features.tobytes(), errors.tobytes(), forecasts]))
         if digest not in self._known:
-            self._known[digest] = fit(features, errors)
+            self._known[digest] = fit(features, errors, deviations)
             if len(self._known) > 8:
                 self._known.popitem(last=False)
         return self._known[digest]
 
 
-def fit(features: Floats, errors: Floats) -> tuple[Hyperparameters, ...]:
-    """Return hyperparameters for the data.
+def fit(features: Floats, errors: Floats, deviations: Floats | None = None) -> tuple[Hyperparameters, ...]:
+    """Return hyperparameters for the data; `deviations` as for ErrorModel.
 
-    Up to SAMPLED points they are a sample of the posterior, beyond it the most probable ones.
+    Up to SAMPLED points they are a sample of the posterior, beyond it the most probable ones for the measured errors.
     """
+    deviations = np.zeros(len(errors)) if deviations is None else deviations
     logits = logit(errors)
     targets = (logits - logits.mean()) / _spread(logits)
     if len(errors) > SAMPLED:
-        return (peak(features, targets),)
+        measured = deviations == 0.0
+        return (peak(features[measured], targets[measured]),)
     return tuple(
         Hyperparameters(np.exp(row[:-2]), float(np.exp(row[-2])), 0.0, float(np.exp(row[-1])), 1.0)
-        for row in posterior.sample(features, targets)
+        for row in posterior.sample(features, targets, (deviations / _spread(logits)) ** 2)
     )
 
 

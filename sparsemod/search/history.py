@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsemod.objectives import NEAREST
+from sparsemod.quality import Quality
 from sparsemod.records import TrialState
-from sparsemod.search.quality import Quality
 from sparsemod.search.settings import REPEATS, RoundSpec, search_config
 from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
@@ -46,6 +46,8 @@ class History:
             and all(math.isfinite(o.values.get(name, math.nan)) for name in spec.objectives)
         ]
         self.failed = [o for o in self.all if o.state is TrialState.FAILED and not o.miss]
+        # Trials that the stopping rule ended, with the forecast of their metric and the deviation of its logit.
+        self.forecasts = [(o, *o.forecast) for o in self.all if o.forecast is not None]
         self.pending = [o for o in self.all if o.pending]
         # Pending trials of the rounds: repetitions add no candidate.
         self.exploring = [o for o in self.pending if o.candidate.round != REPEATS]
@@ -73,8 +75,10 @@ class History:
 
         A child counts its parent's epochs too.
         """
-        if observation.epochs > 0:
-            return observation.epochs
+        return observation.epochs if observation.epochs > 0 else self.whole_epochs(observation)
+
+    def whole_epochs(self, observation: Observation) -> float:
+        """Return the epochs of training in the weights after a training to its end, as planned."""
         parent = observation.candidate.parent
         inherited = 0.0
         if parent is not None and parent in self._by_index and parent < observation.index:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import qmc
 
+from sparsemod.quality import logit
 from sparsemod.records import TrialState
-from sparsemod.search.gp import FIT_POINTS, Floats, fidelity, logit
+from sparsemod.search.gp import FIT_POINTS, Floats, fidelity
 from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
 from sparsemod.units import METRICS, TRAINED

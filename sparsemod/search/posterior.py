@@ -33,19 +33,20 @@ AMPLITUDE = (0.0, 0.3)
 STEPS, BURN_IN, KEPT = 120, 40, 12
 
 
-def sample(features: Floats, targets: Floats) -> Floats:
+def sample(features: Floats, targets: Floats, extra: Floats | None = None) -> Floats:
     """Return rows (logarithms of the lengthscales..., of the noise variance, of the amplitude), shape (KEPT, d + 2).
 
     Equal data give an equal sample. `features`: shape (n, d). `targets`: shape (n,), about standardized;
-    their constant mean has a unit normal prior and is integrated out.
+    their constant mean has a unit normal prior and is integrated out. `extra`: further noise variances, shape (n,).
     """
+    extra = np.zeros(len(targets)) if extra is None else extra
     rng = np.random.default_rng(0)
     dimensions = features.shape[1]
     centre = np.array([LENGTHSCALE[0]] * dimensions + [NOISE[0], AMPLITUDE[0]])
     spread = np.array([LENGTHSCALE[1]] * dimensions + [NOISE[1], AMPLITUDE[1]])
     squares = (features[:, None, :] - features[None, :, :]) ** 2
     current = centre.copy()
-    height = _evidence(squares, targets, current)
+    height = _evidence(squares, targets, extra, current)
     samples: list[Floats] = []
     for step in range(1, STEPS + 1):
         direction = rng.normal(size=len(current)) * spread
@@ -54,7 +55,7 @@ def sample(features: Floats, targets: Floats) -> Floats:
         low, high = angle - 2.0 * math.pi, angle
         while True:
             proposal = centre + (current - centre) * math.cos(angle) + direction * math.sin(angle)
-            value = _evidence(squares, targets, proposal)
+            value = _evidence(squares, targets, extra, proposal)
             if value > level or high - low < 1e-9:
                 break
             low, high = (angle, high) if angle < 0.0 else (low, angle)
@@ -66,10 +67,10 @@ def sample(features: Floats, targets: Floats) -> Floats:
     return np.array(samples)
 
 
-def _evidence(squares: Floats, targets: Floats, place: Floats) -> float:
+def _evidence(squares: Floats, targets: Floats, extra: Floats, place: Floats) -> float:
     """Return the logarithm of the marginal likelihood up to a constant; minus infinity for a singular kernel."""
     kernel = np.exp(2.0 * place[-1] - 0.5 * (squares @ np.exp(-2.0 * place[:-2]))) + 1.0
-    kernel[np.diag_indices_from(kernel)] += np.exp(place[-2]) + 1e-6
+    kernel[np.diag_indices_from(kernel)] += np.exp(place[-2]) + 1e-6 + extra
     try:
         lower = cholesky(kernel, lower=True, check_finite=False)
     except LinAlgError:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sparsemod.errors import InvalidInput
+from sparsemod.records import Candidate
 from sparsemod.sources.base import Round, SourceConfig
 from sparsemod.sources.config_keys import ConfigKey, flag, whole
 from sparsemod.spec.experiment import ExperimentSpec
@@ -162,6 +163,10 @@ class SearchConfig(SourceConfig):
             longer = part.model_copy(update={"trials": part.trials + count})
             rounds = rounds.model_copy(update={name: longer})
         return self.model_copy(update={"rounds": rounds})
+
+    def may_stop(self, candidate: Candidate) -> bool:
+        """Return whether it is no repetition: repetitions measure the noise, which stopped trainings would hide."""
+        return candidate.round != REPEATS
 
     @property
     def batch(self) -> int:

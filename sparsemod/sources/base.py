@@ -121,6 +121,13 @@ class SourceConfig(BaseModel):
     prunes_to_sparsities: ClassVar[bool] = False
     """Whether every method in `parameters` but `none` is pruned to the sparsities there."""
 
+    stoppable: ClassVar[bool] = True
+    """Whether a stopping rule may end its trainings."""
+
+    def may_stop(self, candidate: Candidate) -> bool:
+        """Return whether a stopping rule may end the training of this candidate."""
+        return self.stoppable
+
     def training(self, candidate: Candidate) -> CandidateTraining:
         """Return how the training of a candidate differs from the spec's."""
         return CandidateTraining()

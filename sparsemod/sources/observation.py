@@ -12,6 +12,7 @@ from sparsemod.records import (
     Failure,
     FailureKind,
     Measurement,
+    StopDecision,
     TrialRecord,
     TrialResult,
     TrialState,
@@ -49,6 +50,7 @@ class Observation:
     0 when it was not trained yet. `planned`: epochs of its own training; 0 when unknown, which means those
     of its round. `failure`: why a failed trial failed. `weights`: whether its weights are stored, so that a
     morph can inherit them. `standard_errors`: metric -> standard error of its value, where the measurement states one.
+    `stopping`: why the stopping rule ended it, with a forecast of its metric.
     """
 
     index: int
@@ -60,6 +62,7 @@ class Observation:
     weights: bool = True
     planned: float = 0.0
     standard_errors: Mapping[str, float] = field(default_factory=dict)
+    stopping: StopDecision | None = None
 
     @classmethod
     def of(cls, trial: TrialRecord) -> "Observation":
@@ -74,12 +77,21 @@ class Observation:
             weights=trial.artifact("weights") is not None,
             planned=float(trial.epochs),
             standard_errors=trial.standard_errors(),
+            stopping=trial.stopping,
         )
 
     @property
     def pending(self) -> bool:
         """Whether the result is pending."""
         return not self.state.finished
+
+    @property
+    def forecast(self) -> tuple[float, float] | None:
+        """The forecast of the task's metric, and the deviation of its logit, of a trial that the stopping rule ended."""
+        decision = self.stopping if self.state is TrialState.STOPPED else None
+        if decision is None or decision.expected is None or decision.deviation is None:
+            return None
+        return decision.expected, decision.deviation
 
     @property
     def miss(self) -> bool:

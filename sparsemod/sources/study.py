@@ -31,6 +31,8 @@ class StudyConfig(SourceConfig):
     prunes is up to `pruning.schedule`: with `{name: one-shot, begin: 0}` it prunes first and retrains then.
     """
 
+    stoppable: ClassVar[bool] = False
+
     name: Literal["study"] = Field(
         "study", description="Networks pruned by several methods to several ratios."
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sparsemod.errors import InvalidCandidate, InvalidInput
+from sparsemod.errors import InvalidCandidate, InvalidInput, plain_message
 from sparsemod.records import Value
 
 
@@ -47,11 +47,7 @@ class _Parameter(_Frozen):
                 raise cause from None
             field = ".".join([str(fields.get("name", type(self).__name__)), *map(str, first["loc"])])
             allowed = f"unknown key; known here: {', '.join(type(self).model_fields)}"
-            message = (
-                allowed
-                if first["type"] == "extra_forbidden"
-                else first["msg"].replace("Input should", "should")
-            )
+            message = allowed if first["type"] == "extra_forbidden" else plain_message(first["msg"])
             raise InvalidInput(field, first["input"], message) from None
 
     def check(self, value: Any) -> Value:

@@ -15,8 +15,18 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.plugins import NAMES, Names, OneOf
 from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
+from sparsemod.spec.device_budgets import device_budgets
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
-from sparsemod.spec.methods import PRUNING, SCHEMES, TASKS, Pruning, Quantization, Task, check_known
+from sparsemod.spec.methods import (
+    PRUNING,
+    SCHEMES,
+    TASKS,
+    Pruning,
+    Quantization,
+    Stopping,
+    Task,
+    check_known,
+)
 from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
 from sparsemod.spec.pipeline_parameters import (
@@ -30,6 +40,7 @@ from sparsemod.spec.pipeline_parameters import (
 )
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
+from sparsemod.spec.stopping_choice import check_stopping
 from sparsemod.spec.task_choice import check_task, with_task
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.training_presets import with_preset
@@ -48,6 +59,7 @@ _DEFAULT_REFERENCE = {
     "model_size": 512.0 * 1024,
     "working_memory": 128.0 * 1024,
     "latency": 1000.0,
+    "energy": 100.0,
     "training_memory": 64.0 * 1024 * 1024,
 }
 
@@ -106,6 +118,10 @@ class ExperimentSpec(Part):
         description="How each objective is compared, up to its reference value: metric -> `log`, `linear`, or a mapping with `kind`, `low` and `offset`. Default: the error `linear`, every cost `log` over three decades.",
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="How networks are trained.")
+    stopping: Stopping | None = Field(
+        None,
+        description="A rule that ends trainings which can no longer reach the front at their costs. Default: none.",
+    )
     pruning: Pruning = Field(
         default_factory=lambda: PRUNING.config("none"), description="How networks are pruned."
     )
@@ -297,6 +313,7 @@ class ExperimentSpec(Part):
             raise InvalidInput("dataset.splitter.max_len", None, allowed)
         for field, changes in self.source.training_changes().items():
             check_training(self.training, changes, field)
+        check_stopping(self.stopping, self.source, self.quality, (*self.objectives, *self.budgets))
         return self
 
     def searched(self) -> dict[str, Parameter]:
@@ -355,25 +372,7 @@ class ExperimentSpec(Part):
         Raises UnknownName for a device unknown in this process, InvalidInput for a budget or an objective
         that cannot be computed for the device.
         """
-        from sparsemod.targets import calibrated_cores, device
-
-        target = device(self.target.device)
-        limits = dict(self.budgets)
-        if self.quantization.integer and target.model in calibrated_cores():
-            limits.setdefault("flash", float(target.flash))
-            limits.setdefault("ram", float(target.ram))
-            return limits
-        for name in LINKED:
-            if name in limits or name in self.objectives:
-                field = f"budgets.{name}" if name in limits else "objectives"
-                raise InvalidInput(
-                    field, limits.get(name, name), f"a device with a calibrated core ({self.target.device} has {target.model})"
-                )  # fmt: skip
-        if self.measure.model_size != "nonzeros":
-            limits.setdefault("model_size", float(target.flash))
-        if self.measure.working_memory.startswith(("arena", "peak")):
-            limits.setdefault("working_memory", float(target.ram))
-        return limits
+        return device_budgets(self)
 
 
 def _reject(field: str, value: Any) -> tuple[str, float]:

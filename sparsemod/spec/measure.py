@@ -39,6 +39,9 @@ class TargetSpec(_Part):
         "stm32f446",
         description="A device profile (`sparsemod devices` lists them). Its flash and RAM are the budgets of `flash` and `ram` where none are given.",
     )
+    power_mode: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="For the metric `energy`: a mode of the device's `power`; default: the first."
+    )
     operations_per_second: float | None = Field(
         None, gt=0, description="For `measure.latency: macs`: multiply-adds per second, SpArSeMod's `flops`."
     )

@@ -86,6 +86,12 @@ class AugmentationConfig(PluginConfig):
         return {**{key: value for key, value in data.items() if version or key != "options"}, **options}
 
 
+class StoppingConfig(PluginConfig):
+    """Base of the configs of stopping rules."""
+
+    name: str = Field(description="Name of the rule.")
+
+
 class LossConfig(PluginConfig):
     """Base of the losses' configs."""
 
@@ -257,10 +263,19 @@ FRONT_ENDS: Plugins[Any, FrontEndConfig] = Plugins(
     ("sparsemod.networks.front_ends @FRONT_ENDS",),
 )
 
+STOPPING: Plugins[Any, StoppingConfig] = Plugins(
+    "stopping rule",
+    "sparsemod.stopping_rules",
+    "stopping",
+    StoppingConfig,
+    ("sparsemod.stopping @STOPPING",),
+)
+
 FAMILIES: dict[str, Plugins[Any, Any]] = {
     family.path: family
     for family in (
         TASKS, RULES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS, LOSSES, METRICS, PRUNING, PRUNING_SCHEDULES, SCHEMES, RANGES, FRONT_ENDS,
+        STOPPING,
     )
 }  # fmt: skip
 """Every family, by its key in a spec."""
@@ -277,6 +292,7 @@ Loss = Annotated[LossConfig, OneOf(LOSSES)]
 Metric = Annotated[MetricConfig, OneOf(METRICS)]
 Quantization = Annotated[QuantizationConfig, OneOf(SCHEMES)]
 Ranges = Annotated[RangeConfig, OneOf(RANGES)]
+Stopping = Annotated[StoppingConfig, OneOf(STOPPING)]
 
 
 def check_known(part: BaseModel) -> None:

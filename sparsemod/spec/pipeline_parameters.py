@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sparsemod.errors import InvalidCandidate, InvalidInput
+from sparsemod.errors import InvalidCandidate, InvalidInput, plain_message
 from sparsemod.records import Value
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 from sparsemod.spec.methods import PRUNING, SCHEDULES, PruningConfig
@@ -147,7 +147,7 @@ def check_pipeline(
         try:
             changed(whole, {name: value})
         except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ").replace("Input should", "should")
+            reason = plain_message(error.errors()[0]["msg"])
             raise InvalidInput(field, value, f"as in {part}.{name}: {reason}") from None
 
 
@@ -188,7 +188,7 @@ def check_training(training: TrainingSpec, changes: Mapping[str, Any], field: st
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, (field, *first["loc"])))
-        raise InvalidInput(place, first["input"], f"as in training: {first['msg']}") from None
+        raise InvalidInput(place, first["input"], f"as in training: {plain_message(first['msg'])}") from None
 
 
 def changed(part: M, values: Mapping[str, Any]) -> M:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.errors import InvalidInput, InvalidSpec, plain_message
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 
 M = TypeVar("M", bound=BaseModel)
@@ -96,7 +96,7 @@ def _translated(first: Any, model: type[BaseModel], source: str | None) -> Inval
         pattern = first["ctx"]["pattern"]
         allowed = _PATTERNS.get(pattern, f"text that matches {pattern}")
     else:
-        allowed = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        allowed = plain_message(first["msg"])
     return InvalidSpec(field, first["input"], allowed, source)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.networks.zoo import network as zoo_network
 from sparsemod.spec.plain import read_text
+from sparsemod.studies.torchprune_keys import why
 from sparsemod.yaml_text import parse_yaml
 
 INCLUDE = "file"
@@ -20,14 +21,6 @@ _SAME_NETWORKS = (
 _DATASETS = {"CIFAR10": "cifar10", "MNIST": "mnist"}
 _OPTIMIZERS = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
 _SECTIONS = ("network", "training", "retraining", "experiments", "customizations", INCLUDE)
-_NO_MEANING = {
-    "outputSize": "the dataset states its classes",
-    "transformsTest": "datasets are normalized here",
-    "transformsFinal": "datasets are normalized here",
-    "metricsTest": "training.metric defines the error",
-    "testBatchSize": "evaluation chooses its batches",
-    "outputSizeTrain": "the dataset states its classes",
-}
 
 
 @dataclass
@@ -56,7 +49,7 @@ def convert(path: Path) -> Converted:
     notes = converted.notes
     for key in data:
         if key not in _SECTIONS:
-            notes.append(f"{key}: no meaning here")
+            notes.append(f"{key}: {why('', key)}")
     for section in ("network", "experiments"):
         if not isinstance(data.get(section), dict):
             raise InvalidSpec(section, data.get(section), "a mapping, as in torchprune's files", str(path))
@@ -137,16 +130,18 @@ def _network(section: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
 def _drop(section: Mapping[str, Any], known: tuple[str, ...], where: str, notes: list[str]) -> None:
     for key in section:
         if key not in known:
-            notes.append(f"{where}.{key}: {_NO_MEANING.get(key, 'no meaning here')}")
+            notes.append(f"{where}.{key}: {why(where, key)}")
 
 
 def _training(section: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
     """Return the keys of `training` for a section of torchprune's."""
     known = (
         "numEpochs", "startEpoch", "batchSize", "optimizer", "optimizerKwargs", "lrSchedulers", "transformsTrain", "loss",
-        "lossKwargs", "earlyStopEpoch", "enableAMP",
+        "lossKwargs", "enableAMP",
     )  # fmt: skip
     _drop(section, known, where, notes)
+    if section.get("lossKwargs", {"reduction": "mean"}) not in ({"reduction": "mean"}, {}):
+        notes.append(f"{where}.lossKwargs: {why(where, 'lossKwargs')}")
     told: dict[str, Any] = {}
     epochs = section.get("numEpochs")
     if epochs is not None:
@@ -155,8 +150,6 @@ def _training(section: Mapping[str, Any], where: str, notes: list[str]) -> dict[
         told["batch_size"] = int(section["batchSize"])
     if section.get("enableAMP"):
         told["precision"] = "float16"
-    if section.get("earlyStopEpoch"):
-        told["early_stop"] = int(section["earlyStopEpoch"])
     if section.get("loss", "CrossEntropyLoss") != "CrossEntropyLoss":
         notes.append(f"{where}.loss: {section['loss']} has no counterpart; cross_entropy is used")
     keys = dict(section.get("optimizerKwargs") or {})

@@ -6,7 +6,7 @@ package adds devices through the entry point group `sparsemod.devices`.
 
 from sparsemod.targets.device import Device
 from sparsemod.targets.device_fit import DeviceFit, device_fits
-from sparsemod.targets.model import Calibration, OperatorModel
+from sparsemod.targets.model import Calibration, OperatorModel, SharedFunction
 from sparsemod.targets.profiles import (
     DEVICES,
     adopt_device,
@@ -23,6 +23,7 @@ __all__ = [
     "Device",
     "DeviceFit",
     "OperatorModel",
+    "SharedFunction",
     "adopt_device",
     "calibrated_cores",
     "device",

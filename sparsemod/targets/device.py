@@ -5,12 +5,26 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sparsemod.errors import InvalidInput, UnknownName
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 Positive = Annotated[float, Field(gt=0)]
+
+
+class PowerMode(_Frozen):
+    """The power of a device that executes instructions in one of its modes."""
+
+    milliwatts: Positive = Field(description="Power while the core executes instructions, in mW.")
+    clock: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Clock in Hz in this mode, if it is not the device's."
+    )
+    source: str = Field(
+        min_length=1, description="Where the power comes from: a data sheet's table, or a measurement."
+    )
 
 
 class Device(_Frozen):
@@ -33,6 +47,10 @@ class Device(_Frozen):
     operator_model: str | None = Field(
         None, description="Core of the calibrated model to use, if the device's core has none."
     )
+    power: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], PowerMode] = Field(
+        default_factory=dict,
+        description="Mode -> its power. The first one is the default of `target.power_mode`.",
+    )
     source: str = Field(min_length=1, description="Where these facts come from.")
 
     @property
@@ -48,3 +66,17 @@ class Device(_Frozen):
     def milliseconds(self, instructions: float) -> float:
         """Estimate the time: instructions x stated cycles per instruction / clock."""
         return instructions * self.cycles_per_instruction / self.clock * 1000.0
+
+    def mode(self, name: str | None = None, field: str = "target.power_mode") -> tuple[str, PowerMode]:
+        """Return the name and the power of a mode, by default the first. Raises UnknownName, which names `field`; InvalidInput when the
+        profile states no power."""
+        if not self.power:
+            raise InvalidInput(field, name, f"left out: the profile of {self.name} states no power")
+        chosen = next(iter(self.power)) if name is None else name
+        if chosen not in self.power:
+            raise UnknownName(field, chosen, tuple(self.power))
+        return chosen, self.power[chosen]
+
+    def millijoules(self, instructions: float, mode: PowerMode) -> float:
+        """Estimate the energy: instructions x stated cycles per instruction / clock of the mode x its power."""
+        return instructions * self.cycles_per_instruction / (mode.clock or self.clock) * mode.milliwatts

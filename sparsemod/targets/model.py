@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Coefficient = Annotated[float, Field(ge=0)]
+Part = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0)]
 
 
@@ -34,6 +35,15 @@ class Calibration(_Frozen):
     kernels: str = Field(description="Digest of the kernel sources used in the fit.")
 
 
+class SharedFunction(_Frozen):
+    """A function of which a program holds one copy, however many kernels call it."""
+
+    bytes: int = Field(ge=0, description="Bytes of its code.")
+    callers: list[str] = Field(
+        description="Kernels, readers of weights, and parts of generated kernels, each of which needs the function."
+    )
+
+
 class OperatorModel(_Frozen):
     """Instructions, code bytes and stack of this project's kernels on one core.
 
@@ -49,8 +59,12 @@ class OperatorModel(_Frozen):
     code: dict[str, Coefficient] = Field(
         description="Kernel -> bytes of code, once per network that uses it; `base` is always included."
     )
-    layer_code: dict[str, Coefficient] = Field(
-        description="Kernel -> bytes of call and parameters for each layer."
+    functions: dict[str, SharedFunction] = Field(
+        default_factory=dict,
+        description="Function -> its bytes, which the coefficients of its callers do not hold.",
+    )
+    layer_code: dict[str, Part] = Field(
+        description="Kernel -> bytes of call and parameters for each layer; generated kernel and part -> bytes of code, negative where a part saves some."
     )
     stack: dict[str, Coefficient] = Field(
         description="Kernel, or kernel and weight reader -> bytes of stack below network_run; `base` is always added."

@@ -6,14 +6,16 @@ fields of `OperatorModel`.
 """
 
 import os
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from sparsemod.errors import DataMissing, InvalidInput, InvalidSpec, UnknownName
+from sparsemod.errors import DataMissing, InvalidInput, InvalidSpec, UnknownName, plain_message
 from sparsemod.registry import Registry
 from sparsemod.targets.device import Device
 from sparsemod.targets.model import OperatorModel
@@ -118,15 +120,24 @@ def _parse(model: type[_Profile], text: str, source: str) -> _Profile:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         source = places.get(first["loc"], source)
+        known = _fields_at(model, first["loc"][:-1])
         if first["type"] == "extra_forbidden":
-            allowed = f"unknown key; known here: {', '.join(model.model_fields)}"
+            allowed = f"unknown key; known here: {', '.join(known)}"
         elif first["type"] == "missing":
-            raise InvalidInput(
-                field, None, f"is missing; {model.model_fields[field].description}", source
-            ) from None
+            allowed = f"is missing; {known[str(first['loc'][-1])].description}"
+            raise InvalidInput(field, None, allowed, source) from None
         else:
-            allowed = first["msg"].replace("Input should", "should")
+            allowed = plain_message(first["msg"])
         raise InvalidInput(field, first["input"], allowed, source) from None
+
+
+def _fields_at(model: type[BaseModel], path: Iterable[int | str]) -> Mapping[str, FieldInfo]:
+    """Return the fields of the model at a path of keys. The values of a mapping may be models."""
+    inner: Any = model
+    for part in path:
+        inner = get_args(inner)[1] if get_origin(inner) is dict else inner.model_fields[part].annotation
+    fields: Mapping[str, FieldInfo] = inner.model_fields
+    return fields
 
 
 def _add_packaged() -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from sparsemod.errors import InvalidInput
+from sparsemod.records import CurvePoint
 
 FORMAT = 3
 _HEADER = "sparsemod.checkpoint"
@@ -50,6 +51,14 @@ def unpack(content: bytes) -> dict[str, Any]:
             place = place[folder]
         place[name] = tensor
     return state
+
+
+def curve_of(content: bytes) -> tuple[CurvePoint, ...]:
+    """Return the epochs in a checkpoint, none for bytes that training cannot continue."""
+    try:
+        return tuple(CurvePoint.model_validate(point) for point in unpack(content)["curve"])
+    except (InvalidInput, KeyError, ValueError):
+        return ()
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

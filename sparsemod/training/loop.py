@@ -58,11 +58,12 @@ def train(
     on_checkpoint: Callable[[bytes], None] | None = None,
     start_epoch: int = 0,
     keep_epoch: int | None = None,
+    keep_last: bool = False,
     group: Alone | None = None,
 ) -> TrainingOutcome:
     """Train `module` in place for `epochs` epochs and load the weights of its best epoch.
 
-    The best epoch has the least validation error; ties go to the lower validation loss. With a pruner, only
+    The best epoch has the least validation error; ties go to the lower validation loss. With `keep_last` it is the last one. With a pruner, only
     epochs at full sparsity count, and patience (`settings.early_stop`) begins there. `on_epoch` receives
     each finished epoch, and `on_checkpoint` the state after it. `should_stop` is called between epochs.
     `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
@@ -87,12 +88,12 @@ def train(
         return train_in_processes(
             train, module, data, settings, on_epoch, should_stop, on_checkpoint, device=torch.device(device),
             epochs=epochs, seed=seed, pruner=pruner, teacher=teacher, task=task, resume=resume,
-            start_epoch=start_epoch, keep_epoch=keep_epoch,
+            start_epoch=start_epoch, keep_epoch=keep_epoch, keep_last=keep_last,
         )  # fmt: skip
     training = _Training(
         module, data, settings, epochs, seed, torch.device(device), pruner, teacher, task, start_epoch, group
     )
-    training.keep_epoch = keep_epoch
+    training.keep_epoch, training.keep_last = keep_epoch, keep_last
     return training.run(on_epoch, should_stop, resume, on_checkpoint)
 
 
@@ -154,6 +155,7 @@ class _Training:
         self.best_epoch: int | None = None
         self.waited = 0  # epochs since the best one
         self.keep_epoch: int | None = None
+        self.keep_last = False
         self.kept: dict[str, Tensor] | None = None
 
     def batch_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -242,11 +244,7 @@ class _Training:
             notes=tuple(
                 filter(
                     None,
-                    [
-                        *self.rule.notes(),
-                        optimizers.decay_note(self.module, self.settings),
-                        self._hopeless(),
-                    ],
+                    [*self.rule.notes(), optimizers.decay_note(self.module, self.settings), self._hopeless()],
                 )
             ),
         )
@@ -329,10 +327,8 @@ class _Training:
             return
         self.waited += 1
         best = None if self.best_epoch is None else self.curve[self.best_epoch - 1]
-        if best is None or (point.validation_error, point.validation_loss) < (
-            best.validation_error,
-            best.validation_loss,
-        ):
+        losses = [(one.validation_error, one.validation_loss) for one in (point, best) if one is not None]
+        if best is None or self.keep_last or losses[0] < losses[1]:
             if best is None or point.validation_error < best.validation_error:
                 self.waited = 0  # a lower loss alone does not reset patience
             self.best_epoch, self.best = point.epoch, snapshot(self.module)
@@ -356,6 +352,7 @@ class _Training:
             "samples": len(self.data.train),
             "start_epoch": self.start_epoch,
             "keep_epoch": self.keep_epoch,
+            **({"keep_last": True} if self.keep_last else {}),
             "pruning": None if self.pruner is None else self.pruner.config.model_dump_json(),
         }
 

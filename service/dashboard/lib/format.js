@@ -3,7 +3,7 @@ import { now as serverNow } from "./time.js";
 
 /** @type {Record<string, string>} */
 const TITLES = {
-  error: "Error", model_size: "Model size", working_memory: "Working memory", training_memory: "Training memory", latency: "Latency", macs: "Multiply-adds",
+  error: "Error", model_size: "Model size", working_memory: "Working memory", training_memory: "Training memory", latency: "Latency", energy: "Energy", macs: "Multiply-adds",
   parameters: "Parameters", nonzeros: "Nonzero weights", float_error: "Error before quantization", finetune_gain: "Gain of fine-tuning", index: "Trial", epochs: "Epochs",
   hamming_error: "Wrong labels", label_f1_error: "1 − F1 of the labels", auc_error: "1 − AUC", pixel_error: "Wrong pixels", iou_error: "1 − mean IoU", rmse: "RMSE", mae: "MAE", metric: "Own metric",
   flash: "Flash", ram: "RAM", stack: "Stack", instructions: "Instructions",
@@ -57,6 +57,7 @@ export function show(metric, value) {
   if (metric === "error" || metric.endsWith("_error")) return `${(100 * value).toFixed(2)} %`;
   if (BYTES.has(metric)) return bytes(value);
   if (metric === "latency") return value < 1 ? `${(1000 * value).toFixed(0)} µs` : value < 100 ? `${value.toFixed(2)} ms` : `${Math.round(value)} ms`;
+  if (metric === "energy") return value < 1 ? `${short(1000 * value)} µJ` : `${short(value)} mJ`;
   if (metric === "macs" || metric === "parameters" || metric === "nonzeros" || metric === "instructions") return count(value);
   return short(value);
 }
@@ -65,7 +66,7 @@ export function show(metric, value) {
 export const tick = (metric, value) => (metric === "error" || metric.endsWith("_error") ? `${Number((100 * value).toPrecision(3))} %` : show(metric, value).replace(/\.0+(?= )/, ""));
 
 /** @type {Record<string, number>} */
-const UNITS = { "": 1, "%": 0.01, b: 1, kb: 1024, mb: 1024 ** 2, "µs": 0.001, us: 0.001, ms: 1, s: 1000, k: 1e3, m: 1e6 };
+const UNITS = { "": 1, "%": 0.01, b: 1, kb: 1024, mb: 1024 ** 2, "µs": 0.001, us: 0.001, ms: 1, s: 1000, "µj": 0.001, uj: 0.001, mj: 1, j: 1000, k: 1e3, m: 1e6 };
 
 /** Parse a number with an optional unit, "50 %" or "4 KB"; NaN for other text. @param {string} text */
 export function read(text) {

@@ -1,4 +1,4 @@
-// Actions on an experiment: stop, resume, retry failed trials, extend, delete.
+// Actions on an experiment: stop, resume, retry failed trials, keep, extend, delete.
 import { html, useState } from "../lib/ui.js";
 import { requestKey, mayChange, request } from "../lib/api.js";
 import { roundName } from "../lib/rounds.js";
@@ -36,11 +36,25 @@ export function Actions({ experiment, onChange, onDelete }) {
     }
     setBusy(false);
   };
+  /** Protect the experiment from retention, or end the protection. */
+  const keep = async () => {
+    setBusy(true);
+    setError(null);
+    try {
+      await request(`/experiments/${id}/keep`, { json: { keep: !experiment.kept } });
+      onChange(await request(`/experiments/${id}`));
+    } catch (problem) {
+      setError(problem);
+    }
+    setBusy(false);
+  };
   if (!mayChange(experiment.owner)) return null;
   return html`<div class="actions">
     ${state === "running" && html`<button type="button" disabled=${busy} onClick=${() => act("stop")} aria-label=${`Stop ${name}`}>Stop</button>`}
     ${(state === "stopped" || experiment.paused) && html`<button type="button" disabled=${busy} onClick=${() => act("resume")} aria-label=${`Resume ${name}`}>Resume</button>`}
     ${experiment.counts.failed > 0 && html`<button type="button" disabled=${busy} onClick=${retry} aria-label=${`Retry failed trials of ${name}`}>Retry failed</button>`}
+    <button type="button" disabled=${busy} onClick=${keep} title=${experiment.kept ? "Let retention delete old files and events again" : "Retention then deletes nothing of it"}
+      aria-label=${`${experiment.kept ? "Release" : "Keep"} ${name}`}>${experiment.kept ? "Release" : "Keep"}</button>
     <button type="button" onClick=${() => setOpen("extend")} aria-label=${`Extend ${name}`}>Extend</button>
     <button type="button" class="danger" onClick=${() => setOpen("delete")} aria-label=${`Delete ${name}`}>Delete</button>
     <${Problem} error=${error} />

@@ -6,6 +6,9 @@ import { html, useEffect, useRef, useState } from "../lib/ui.js";
 /** A state as a word with a dot. @param {{state: string}} properties */
 export const State = ({ state }) => html`<span class=${`state ${state}`}>${state}</span>`;
 
+/** The mark of an experiment or a trial of which retention deletes nothing. @param {{children?: any}} properties */
+export const Kept = ({ children = "kept" }) => html`<span class="dim small" title="Retention deletes nothing of it">${children}</span>`;
+
 /** An error and its remedy. @param {{error: any, what?: string}} properties */
 export function Problem({ error, what }) {
   if (!error) return null;

@@ -6,7 +6,7 @@ import { setQuery, queryValue, go } from "../lib/route.js";
 import { lineOf, write } from "../lib/yaml.js";
 import { Problem } from "../parts/bits.js";
 
-const OBJECTIVES = ["error", "model_size", "working_memory", "latency", "flash", "ram", "training_memory"];
+const OBJECTIVES = ["error", "model_size", "working_memory", "latency", "flash", "ram", "energy", "training_memory"];
 const BUDGETS = [["error", "none, or for example 30 %"], ["flash", "all of the device's, or for example 64 KB"], ["ram", "all of the device's, or for example 16 KB"], ["latency", "none, or for example 20 ms"]];
 
 /** Initial values of the form; keys are the fields' paths in a spec. @type {Record<string, any>} */

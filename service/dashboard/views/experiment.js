@@ -8,7 +8,7 @@ import { queryValue, go } from "../lib/route.js";
 import { roundName, roundShade, roundsOf } from "../lib/rounds.js";
 import { brushed, rangesOf } from "../lib/selection.js";
 import { Actions } from "../parts/actions.js";
-import { Boundary, Clock, Figure, Problem, Progress, SpecError, State } from "../parts/bits.js";
+import { Boundary, Clock, Figure, Kept, Problem, Progress, SpecError, State } from "../parts/bits.js";
 import { pace } from "./experiments.js";
 import { History } from "./experiment/history.js";
 import { Importance } from "./experiment/importance.js";
@@ -100,6 +100,7 @@ function Head({ experiment, front, onChange }) {
   const volume = front.history.at(-1)?.hypervolume ?? 0;
   return html`<nav class="small" aria-label="Breadcrumb"><a href="#/">Experiments</a></nav>
     <div class="view-head"><h1>${experiment.name}</h1><span class="dim">#${experiment.id}</span><${State} state=${experiment.state} />
+      ${experiment.kept && html`<${Kept} />`}
       ${experiment.reason && experiment.state !== "running" && html`<span class="dim small">${experiment.reason}</span>`}
       ${experiment.paused && html`<span class="bad small" role="status">paused: ${experiment.paused}</span>`}
       <span class="grow"></span>

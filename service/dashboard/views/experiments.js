@@ -6,7 +6,7 @@ import { throttled, follow, resets } from "../lib/live.js";
 import { setQuery, queryValue, offset as place } from "../lib/route.js";
 import { roundName, roundShade, roundsOf } from "../lib/rounds.js";
 import { Actions } from "../parts/actions.js";
-import { Clock, Pick, Problem, Progress, SpecError, State } from "../parts/bits.js";
+import { Clock, Kept, Pick, Problem, Progress, SpecError, State } from "../parts/bits.js";
 
 const PAGE = 20;
 const STATES = ["running", "stopped", "done", "failed"];
@@ -122,7 +122,7 @@ function Item({ experiment, front }) {
   const { counts } = experiment;
   return html`<article class="card item">
     <div class="card-head"><h2><a href=${`#/experiments/${experiment.id}`}>${experiment.name}</a></h2><span class="dim">#${experiment.id}</span>
-      <${State} state=${experiment.state} />${experiment.owner && html`<span class="dim small">${experiment.owner}</span>`}
+      <${State} state=${experiment.state} />${experiment.kept && html`<${Kept} />`}${experiment.owner && html`<span class="dim small">${experiment.owner}</span>`}
       <span class="grow"></span>
       <${Actions} experiment=${experiment} onChange=${change} onDelete=${load} /></div>
     ${experiment.reason && experiment.state !== "running" && html`<p class="dim small">${experiment.reason}</p>`}

@@ -1,9 +1,9 @@
 // One trial: its live curve and log, its network, its measurements with their methods, and its files.
 import { html, useEffect, useState } from "../lib/ui.js";
 import { get, mayChange, post } from "../lib/api.js";
-import { ago, duration, exact, phrase, show, title } from "../lib/format.js";
+import { ago, duration, exact, phrase, quality, show, title } from "../lib/format.js";
 import { throttled, follow } from "../lib/live.js";
-import { Boundary, Card, Clock, Figure, Problem, State } from "../parts/bits.js";
+import { Boundary, Card, Clock, Figure, Kept, Problem, State } from "../parts/bits.js";
 import { value } from "./experiment/trials.js";
 import { Answers } from "./trial/answers.js";
 import { Curve } from "./trial/curve.js";
@@ -54,19 +54,24 @@ export function Trial({ id, index }) {
   const { candidate } = trial;
   document.title = `Trial ${index} – ${experiment.name} – sparsemod`;
   const retry = () => post(`/experiments/${id}/retry`, { trials: [index] }).then(() => get(`/experiments/${id}/trials/${index}`)).then(setTrial, setError);
+  const keep = () => post(`/experiments/${id}/keep`, { keep: !trial.kept, trials: [index] }).then(() => get(`/experiments/${id}/trials/${index}`)).then(setTrial, setError);
   const stop = () => post(`/experiments/${id}/trials/${index}/stop`).then(setTrial, setError);
   const trials = Object.values(/** @type {Record<string, number>} */ (experiment.counts)).reduce((sum, one) => sum + one, 0);
   const running = trial.state === "running" || trial.state === "queued";
   return html`<nav class="small" aria-label="Breadcrumb"><a href="#/">Experiments</a> / <a href=${`#/experiments/${id}?t=${index}`}>${experiment.name}</a></nav>
     <div class="view-head"><h1>Trial ${index}</h1><${State} state=${trial.state} />
+      ${(trial.kept || experiment.kept) && html`<${Kept}>${trial.kept ? "kept" : "kept with its experiment"}<//>`}
       <span class="dim small">${candidate.round} · ${candidate.origin}${candidate.parent !== null ? html` of <a href=${`#/experiments/${id}/trials/${candidate.parent}`}>trial ${candidate.parent}</a>${candidate.operators.length ? ` by ${candidate.operators.join(", ")}` : ""}` : ""}</span>
       <span class="grow"></span>
       ${trial.state === "failed" && mayChange(experiment.owner) && html`<button type="button" onClick=${retry}>Try again</button>`}
+      ${mayChange(experiment.owner) && html`<button type="button" title=${trial.kept ? "Let retention delete its files again" : "Retention then keeps its files"} onClick=${keep}>${trial.kept ? "Release" : "Keep"}</button>`}
+      ${trial.state === "stopped" && mayChange(experiment.owner) && html`<button type="button" onClick=${retry} title="From its last checkpoint if there is one, else from the start; no rule stops it again">Continue trial</button>`}
       ${running && mayChange(experiment.owner) && html`<button type="button" onClick=${stop}>Stop trial</button>`}
       ${index > 0 && html`<a class="button" href=${`#/experiments/${id}/trials/${index - 1}`} aria-label="Previous trial">←</a>`}
       ${index + 1 < trials && html`<a class="button" href=${`#/experiments/${id}/trials/${index + 1}`} aria-label="Next trial">→</a>`}</div>
     <${Problem} error=${error} />
     ${trial.failure && html`<p class="problem"><strong>${trial.failure.kind}:</strong> ${trial.failure.message}</p>`}
+    ${trial.stopping && html`<p class="note" data-stopping=${trial.stopping.rule}>${trial.state === "running" ? "To be stopped" : "Stopped"} by the rule <strong>${trial.stopping.rule}</strong> after epoch ${trial.stopping.epoch} of ${trial.stopping.epochs}: ${trial.stopping.reason}.${trial.stopping.expected === null ? "" : ` Expected ${phrase(quality(experiment.spec))} at the end: ${show(quality(experiment.spec), trial.stopping.expected)}.`}</p>`}
     <section class="card head" aria-label="Result"><dl class="figures">
       ${experiment.spec.objectives.map((/** @type {string} */ name) => html`<${Figure} key=${name} name=${title(name)}>${show(name, value(trial, name))}<//>`)}
       <${Figure} name=${candidate.parent === null ? "Epochs" : "Epochs, with its parents'"}>${trial.trained_epochs ? show("", trial.trained_epochs) : `${trial.epochs} planned`}<//>

@@ -199,14 +199,17 @@ def resume_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentVi
 
 @router.post(
     "/experiments/{experiment:number}/retry",
-    summary="Retry failed trials",
+    summary="Retry failed or stopped trials",
     responses=failures(400, 404, 409, 413),
 )
 def retry_trials(
     store: StoreDep, experiment: ExperimentId, selection: Annotated[RetryTrials, Body()]
 ) -> Retried:
-    """Queues failed trials again, each with its full number of attempts;
-    earlier attempts stay on record. A finished experiment runs again."""
+    """Queues failed trials again, each with its full number of attempts; earlier attempts stay on record.
+
+    A stopped trial that you name continues from its last checkpoint if there is one, else from the start; no
+    stopping rule ends it again. A finished experiment runs again.
+    """
     return Retried(trials=tuple(store.retry(experiment, selection.trials)))
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from service.http.routes.common import ExperimentId, StoreDep, failures
 from service.schemas.dashboard import StudyBestView, StudyPointView, StudyView
 from sparsemod.errors import InvalidInput
-from sparsemod.report.prunability import prunability, prunability_csv, series_of
+from sparsemod.report.prunability import prunability, prunability_csv, quality_of, series_of
 from sparsemod.report.study_details import curve_points, damages, layer_budgets
 
 router = APIRouter(tags=["results"])
@@ -59,5 +59,6 @@ def show_study(
         )
         for best in bests
     )  # fmt: skip
-    reference = float(np.mean([one.reference.values()["error"] for one in series])) if series else None
-    return StudyView(reference=reference, points=points, prunability=found)
+    quality = quality_of(series)
+    reference = float(np.mean([one.reference.values()[quality] for one in series])) if series else None
+    return StudyView(quality=quality, reference=reference, points=points, prunability=found)

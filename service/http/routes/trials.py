@@ -22,7 +22,7 @@ CSV_TRIALS = 500
 
 Sort = Literal[
     "index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at",
-    "error", "model_size", "working_memory", "latency", "flash", "ram", "macs",
+    "error", "model_size", "working_memory", "latency", "flash", "ram", "energy", "macs",
     "hamming_error", "label_f1_error", "auc_error", "pixel_error", "iou_error", "rmse", "mae", "metric",
 ]  # fmt: skip
 

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Response
 from service import telemetry
 from service.files.upload_checks import check_artifact, check_safetensors
 from service.http.routes.common import AttemptId, FilesDep, LoginDep, StoreDep, failures
-from service.http.thin_route import ThinRoute
 from service.schemas.workers import (
     AttemptOutcome,
     Claim,
@@ -21,7 +20,7 @@ from service.schemas.workers import (
     WorkerView,
 )
 
-router = APIRouter(tags=["workers"], route_class=ThinRoute)
+router = APIRouter(tags=["workers"])
 
 WorkerName = Annotated[
     str,

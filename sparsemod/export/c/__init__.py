@@ -6,7 +6,8 @@ project links. `host_run(network, images)` compiles and runs the project on this
 
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.host import host_run
+from sparsemod.export.c.kernel_files import kernel_sources
 from sparsemod.export.c.layers import CLayer
-from sparsemod.export.c.project import CProject, generate, kernel_sources, project
+from sparsemod.export.c.project import CProject, generate, project
 
 __all__ = ["ArenaPlan", "CLayer", "CProject", "generate", "host_run", "kernel_sources", "plan", "project"]

@@ -27,10 +27,14 @@ class ArenaPlan:
     plan: BufferPlan
 
 
-def plan(network: IntegerNetwork) -> ArenaPlan:
-    """Plan the addresses of a network's tensors and the order of its layers. Raises Unsupported for kinds without a memory rule."""
+def plan(network: IntegerNetwork, core: str | None = None) -> ArenaPlan:
+    """Plan the addresses of a network's tensors and the order of its layers, for the kernels of `core` (default: the network's).
+
+    Raises Unsupported for kinds without a memory rule.
+    """
     nodes = [node(layer) for layer in network.layers]
-    arena_layout = layout(nodes, network.named, network.inputs, tuple(network.outputs.values()))
+    core = network.core if core is None else core
+    arena_layout = layout(nodes, network.named, network.inputs, tuple(network.outputs.values()), core)
     arena_plan = plan_arena(arena_layout.problem)
     offsets = {
         name: arena_plan.offsets[buffer]

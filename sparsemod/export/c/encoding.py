@@ -75,17 +75,17 @@ def smallest(network: IntegerNetwork) -> dict[str, str]:
 def encoded_layers(network: IntegerNetwork) -> "list[EncodedLayer]":
     """Return the layers with several possible encodings, as input of the choice."""
     from sparsemod.measure.encodings import EncodedLayer
-    from sparsemod.measure.work import Weights, work_of
+    from sparsemod.measure.work import Weights, loops_of
 
     layers = []
     for layer in network.weighted():
-        kernel, features = work_of(node(layer), network.named)
-        if "quad_words" in features:
+        loops = loops_of(node(layer), network.named)
+        if "quad_words" in loops.features or loops.dsp is not None:
             outputs, nonzeros = len(layer.weight), int(np.count_nonzero(layer.weight))
             weights = Weights(
                 outputs, layer.weight.size // outputs, layer.window.groups, nonzeros, _bridges(layer)
             )
-            layers.append(EncodedLayer(layer.name, kernel, features, weights))
+            layers.append(EncodedLayer(layer.name, loops.kernel, loops.features, weights, loops.dsp))
     return layers
 
 

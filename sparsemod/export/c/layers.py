@@ -12,6 +12,7 @@ from sparsemod.arena import Layout
 from sparsemod.errors import InvalidInput
 from sparsemod.export.c import text
 from sparsemod.export.c.encoding import Encoded, encode
+from sparsemod.export.c.special import SPECIAL, Plain, Special
 from sparsemod.files import fingerprint
 from sparsemod.kinds import Stage
 from sparsemod.kinds.windows import Window
@@ -52,7 +53,8 @@ class Array:
 class CLayer:
     """A layer of the project:
     `index` in execution order (the argument of `nn_profile`), the layer's `name` in the network, the `kernels` that it calls, its
-    `encoding` ("" without weights), and the bytes of its weights, biases and scales."""
+    `encoding` ("" without weights), the bytes of its weights, biases and scales, whether it has a kernel of its own (`special`), and
+    else why it runs the plain one (`plain`; "" where the core has no such kernels)."""
 
     index: int
     name: str
@@ -61,6 +63,8 @@ class CLayer:
     kernels: tuple[str, ...]
     encoding: str
     data_bytes: int
+    special: bool = False
+    plain: str = ""
 
 
 @dataclass
@@ -70,6 +74,7 @@ class Emitted:
     {scratch}; and the kernels' names.
 
     `own_kernels`: C files, by name, of kernels from other packages, which include "kernels/nn.h"; `constants` declares them.
+    `special`: the code on cores for which the layer has a kernel of its own; `plain`: why it has none.
     """
 
     calls: list[str]
@@ -79,18 +84,21 @@ class Emitted:
     constants: str = ""
     encoding: str = ""
     own_kernels: Mapping[str, str] = field(default_factory=dict)
+    special: Special | None = None
+    plain: str = ""
 
     @property
     def data_bytes(self) -> int:
-        """Bytes of the arrays in flash: weights, biases, scales, tables and lists."""
-        return sum(array.bytes for array in self.arrays)
+        """Bytes of the arrays in flash: weights, biases, scales, tables and lists; with a kernel of its own those that it reads."""
+        return sum(array.bytes for array in (self.special.arrays if self.special else self.arrays))
 
 
 @dataclass(frozen=True)
 class Context:
     """The context of a layer: the network, its memory, the identifier prefix of the layer's constants, and the encodings of weights.
 
-    `arrays`: the prefix of its arrays, when another form of the network has the same ones.
+    `arrays`: the prefix of its arrays, when another form of the network has the same ones. `core`: the core for which layers may have
+    kernels of their own; "" for none.
     """
 
     network: IntegerNetwork
@@ -98,6 +106,7 @@ class Context:
     name: str
     encodings: Mapping[str, str]
     arrays: str = ""
+    core: str = ""
 
     @property
     def array_name(self) -> str:
@@ -120,6 +129,15 @@ class Context:
         """Return a tensor's shape, channels first."""
         return self.network.tensors[tensor].shape
 
+    def in_memory(self, layer: Linear) -> NDArray[np.int8]:
+        """Return the weights (outputs, taps) in the order of the input's bytes."""
+        order = self.layout.order_of.get(layer.inputs[0])
+        if order is None:
+            return layer.weight
+        # The vector is a tensor (C, H, W) stored channels last.
+        permuted = layer.weight.reshape(-1, *order).transpose(0, 2, 3, 1)
+        return np.ascontiguousarray(permuted).reshape(layer.weight.shape)
+
 
 Rule = Callable[[Context, Any], Emitted]
 
@@ -129,7 +147,12 @@ EMITTERS: Stage[Rule] = Stage("the c export", builtin=("sparsemod.export.c @EMIT
 
 def emit(context: Context, layer: Layer) -> Emitted:
     """Return the C code of one layer. Raises InvalidInput when a size does not fit in the kernels' 16-bit fields."""
-    return EMITTERS.rule(layer.kind, layer.name)(context, layer)
+    code = EMITTERS.rule(layer.kind, layer.name)(context, layer)
+    if context.core and SPECIAL.has(layer.kind):
+        found = SPECIAL.rule(layer.kind, layer.name)(context, layer)
+        code.special = found if isinstance(found, Special) else None
+        code.plain = found.reason if isinstance(found, Plain) else ""
+    return code
 
 
 def _filters(context: Context, layer: Weighted, encoded: Encoded, taps: int) -> tuple[tuple[Array, ...], str]:
@@ -253,15 +276,11 @@ def bounds_of(layer: Clamped) -> str:
 
 @EMITTERS.register("linear")
 def _linear(context: Context, layer: Linear) -> Emitted:
-    weight = layer.weight
-    order = context.layout.order_of.get(layer.inputs[0])
-    if order is not None:
-        # The vector is a tensor (C, H, W) stored channels last.
-        weight = np.ascontiguousarray(weight.reshape(-1, *order).transpose(0, 2, 3, 1)).reshape(weight.shape)
+    weight = context.in_memory(layer)
     encoded = encode(weight, context.encodings.get(layer.name, "dense"))
     arrays, filters = _filters(context, layer, encoded, weight.shape[1])
     inner = filters.replace("\n        ", "\n    ").replace("\n    }", "\n}")
-    note = "" if order is None else "/* Columns permuted: its input lies channels last. */\n"
+    note = "" if weight is layer.weight else "/* Columns permuted: its input lies channels last. */\n"
     return Emitted(
         [f"nn_linear(&{context.name}, {{in0}}, {{out}});"],
         ("nn_linear", encoded.kernel),

@@ -13,11 +13,15 @@ from sparsemod.quantization.integer_network import IntegerNetwork
 CNetwork = IntegerNetwork | DynamicNetwork
 
 
-def generate_any(network: CNetwork, *, name: str = DEFAULT) -> CProject | DynamicProject:
-    """Return the C project of a network. Raises Unsupported, InvalidInput."""
+def generate_any(
+    network: CNetwork, *, name: str = DEFAULT, core: str | None = None
+) -> CProject | DynamicProject:
+    """Return the C project of a network; `core`: the core for which layers get kernels of their own (see `generate`).
+
+    Raises Unsupported, InvalidInput."""
     if isinstance(network, DynamicNetwork):
         return dynamic.generate(network, name=name)
-    return generate(network, name=name)
+    return generate(network, name=name, core=core)
 
 
 def project_any(network: CNetwork, folder: Path | str, *, name: str = DEFAULT) -> CProject | DynamicProject:

@@ -33,6 +33,9 @@ class Described(Protocol):
     @property
     def data_bytes(self) -> int: ...
 
+    @property
+    def core(self) -> str: ...
+
 
 def pages(project: Described, device: str | None) -> dict[str, str]:
     """Return main.c, Makefile, CMakeLists.txt and README.md."""
@@ -73,6 +76,7 @@ def _readme(project: Described, device: str | None) -> str:
             "name": cell(layer.name),
             "title": layer.title,
             "encoding": layer.encoding,
+            "special": "yes" if layer.special else f"no: {layer.plain}" if layer.plain else "-",
             "data_bytes": layer.data_bytes,
             "alive": alive,
         }
@@ -88,6 +92,7 @@ def _readme(project: Described, device: str | None) -> str:
         macs=sum(info.macs for info in network.layers_info()),
         normalization=normalization(network),
         layers=layers,
+        core=project.core if any(layer.special or layer.plain for layer in project.layers) else "",
     )
 
 

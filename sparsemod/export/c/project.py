@@ -2,22 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
-from importlib.resources import files as package_files
+from functools import cached_property
 from pathlib import Path
 
 from sparsemod.errors import Conflict, InvalidInput, Unsupported
 from sparsemod.export.c import pages, sources, text
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.encoding import encodings as stored_encodings
+from sparsemod.export.c.kernel_files import kernel_sources
 from sparsemod.export.c.layers import EMITTERS, CLayer, Context, Emitted, emit
 from sparsemod.export.c.streaming import Streaming, streaming
 from sparsemod.export.names import DEFAULT, checked_name
-from sparsemod.files import fingerprint, move, scratch
+from sparsemod.files import move, scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
-_VERSIONED = "/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */"
 _REQUANTIZING = (
     "nn_apply.c",
     "nn_apply_mask.c",
@@ -35,13 +34,15 @@ _REQUANTIZING = (
 class CProject:
     """A C project. `arena`: its memory; `layers`: the layers that run (views such as flatten do not).
 
-    `parts`: the input of the file generators. `device`: the device that the README mentions, when known."""
+    `parts`: the input of the file generators. `device`: the device that the README mentions, when known. `core`: the core for which
+    layers have kernels of their own, "" for none."""
 
     name: str
     arena: ArenaPlan
     layers: tuple[CLayer, ...]
     parts: sources.Parts = field(repr=False)
     device: str | None = None
+    core: str = ""
 
     @cached_property
     def files(self) -> Mapping[str, str]:
@@ -110,9 +111,10 @@ def project(
     name: str = DEFAULT,
     device: str | None = None,
     encodings: Mapping[str, str] | None = None,
+    core: str | None = None,
 ) -> CProject:
     """Write the C project of a network into `folder` and return it; see `generate` and `CProject.write`."""
-    c_project = generate(network, name=name, device=device, encodings=encodings)
+    c_project = generate(network, name=name, device=device, encodings=encodings, core=core)
     c_project.write(folder)
     return c_project
 
@@ -123,35 +125,51 @@ def generate(
     name: str = DEFAULT,
     device: str | None = None,
     encodings: Mapping[str, str] | None = None,
+    core: str | None = None,
 ) -> CProject:
     """Return the C project of a network: C99, self-contained, no allocation, bit for bit the interpreter's results.
 
     `name`: prefix of the files and functions. `device`: a title for the README. `encodings` (layer -> encoding; dense for absent
-    layers) replaces the network's choice of encodings (see `sparsemod.export.c.encoding`). Raises InvalidInput for a name that is
+    layers) replaces the network's choice of encodings (see `sparsemod.export.c.encoding`). `core`: the core for which layers get kernels
+    of their own (see `sparsemod.export.c.special`; default: the network's, "" for none). Other cores run the same files. Raises InvalidInput for a name that is
     invalid in C or a size beyond the kernels' fields, Unsupported for a layer without a kernel.
     """
     checked_name(name)
     for layer in network.layers:
         EMITTERS.rule(layer.kind, layer.name)  # check before planning, so that the error names the export
     stored = stored_encodings(network) if encodings is None else encodings
-    arena = plan(network)
+    core = network.core if core is None else core
+    arena = plan(network, core)
     by_output = {layer.output: layer for layer in network.layers}
     nodes = [arena.layout.nodes[index] for index in arena.plan.order]
     names = [text.layer_name(name, index, node.name) for index, node in enumerate(nodes)]
     emitted = sources.unshared(
         [
-            emit(Context(network, arena.layout, identifier, stored), by_output[node.output])
+            emit(
+                Context(network, arena.layout, identifier, stored, core=core),
+                by_output[node.output],
+            )
             for node, identifier in zip(nodes, names, strict=True)
         ]
     )
     layers = tuple(
-        CLayer(index, node.name, identifier, code.title, code.kernels, code.encoding, code.data_bytes)
+        CLayer(
+            index,
+            node.name,
+            identifier,
+            code.title,
+            code.kernels,
+            code.encoding,
+            code.data_bytes,
+            code.special is not None,
+            code.plain,
+        )
         for index, (node, identifier, code) in enumerate(zip(nodes, names, emitted, strict=True))
     )
     identifiers = {node.name: identifier for node, identifier in zip(nodes, names, strict=True)}
     steps, refused = _streaming(network, name, identifiers, stored, emitted)
     parts = sources.Parts(name, network, arena, nodes, tuple(names), tuple(emitted), steps, refused)
-    return CProject(name, arena, layers, parts, device)
+    return CProject(name, arena, layers, parts, device, core)
 
 
 def _streaming(
@@ -177,46 +195,17 @@ def _kernels_of(emitted: Sequence[Emitted]) -> dict[str, str]:
     files = {f"{kernel}.c" for code in emitted for kernel in code.kernels}
     if files & set(_REQUANTIZING):
         files.add("nn_requantized_any.c")
-    return {file: content for file, content in kernel_sources().items() if file in files | {"nn.h"}}
+    files |= {"nn.h"} | {code.special.header for code in emitted if code.special}
+    return {file: content for file, content in kernel_sources().items() if file in files}
 
 
 def own_kernels(emitted: Sequence[Emitted]) -> dict[str, str]:
     """Return the C files, by name, of kernels that layer rules provide. Raises InvalidInput for a name that another file has."""
     sources: dict[str, str] = {}
     for code in emitted:
-        for file, content in code.own_kernels.items():
+        special = code.special.kernels if code.special else {}
+        for file, content in (*code.own_kernels.items(), *special.items()):
             if file in kernel_sources() or sources.get(file, content) != content:
                 raise InvalidInput("own_kernels", file, "a name that no other kernel's file has")
             sources[file] = content
     return sources
-
-
-@cache
-def _kernel_files() -> tuple[tuple[str, str], ...]:
-    folder = package_files("sparsemod.export.c") / "kernels"
-    entries = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
-    texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
-    return tuple(versioned(texts, "nn.h").items())
-
-
-def versioned(
-    texts: Mapping[str, str], header: str, others: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Return kernel files by name whose symbols end in a digest of these files and of `others`, which they use."""
-    version = fingerprint(repr({**(others or {}), **texts}))[:8]
-    symbols = [name.removesuffix(".c") for name in texts if name.endswith(".c")]
-    names = "".join(f"#define {symbol} {symbol}_{version}\n" for symbol in symbols)
-    if _VERSIONED not in texts[header]:
-        raise RuntimeError(
-            f"kernels/{header} lacks the line {_VERSIONED!r}, after which the kernels get their version"
-        )
-    return {**texts, header: texts[header].replace(_VERSIONED, f"{_VERSIONED}\n{names}")}
-
-
-def kernel_sources() -> dict[str, str]:
-    """Return every kernel file (nn.h and the .c files) by name: the same for all networks, so they can be compiled once.
-
-    Each .c file defines the function with its name. nn.h adds a digest of all kernels' sources to the functions' names as a suffix.
-    So one firmware can contain exports of different releases: each calls its own kernels.
-    """
-    return dict(_kernel_files())

@@ -216,10 +216,14 @@ def _layer(parts: Parts, index: int) -> dict[str, Any]:
     holes["out"] = _address(parts, node.output)
     holes["scratch"] = "" if scratch is None else _place(scratch)
     title = f"{emitted.title}. {sizes} -> {text.shape(network.tensors[node.output])}"
+    calls = [call.format(**holes) for call in emitted.calls]
+    if emitted.special is not None:
+        special = [call.format(**holes) for call in emitted.special.calls]
+        calls = [f"#if {emitted.special.condition}", *special, "#else", *calls, "#endif"]
     return {
         "index": index,
         "title": f"{text.comment(node.name)!r}: {title}",
-        "calls": [call.format(**holes) for call in emitted.calls],
+        "calls": calls,
     }
 
 
@@ -287,20 +291,40 @@ def weights(parts: Parts, apart: bool = False) -> str:
     ]
     for layer in parts.streaming.layers if parts.streaming else ():
         titled.append((f"{text.comment(layer.name)!r}, one step: {layer.code.title}", layer.code))
-    return filled("weights.h", name=parts.name, layers=constants_of(titled, apart))
+    always = parts.streaming is not None
+    headers = {emitted.special.header.removesuffix(".h") for _, emitted in titled if emitted.special}
+    header = max(headers, default="nn")
+    return filled("weights.h", name=parts.name, layers=constants_of(titled, apart, always), kernels=header)
 
 
-def constants_of(titled: Sequence[tuple[str, Emitted]], apart: bool = False) -> list[dict[str, str]]:
-    """Return the values of weights.h: of each (title, layer) the arrays and the structs that point to them."""
+def constants_of(
+    titled: Sequence[tuple[str, Emitted]], apart: bool = False, always: bool = False
+) -> list[dict[str, str]]:
+    """Return the values of weights.h: of each (title, layer) the arrays and the structs that point to them; see `_constants_of`."""
     return [
         {
             "title": title,
-            "arrays": "".join(_array(array, apart) for array in emitted.arrays),
-            "constants": emitted.constants,
+            **_constants_of(emitted, apart, always),
         }
         for title, emitted in titled
         if emitted.constants or emitted.arrays
     ]
+
+
+def _constants_of(emitted: Emitted, apart: bool, always: bool) -> dict[str, str]:
+    """Return the text of a layer's arrays and of its other constants; `always`: the plain kernel's even beside another kernel's."""
+    arrays = "".join(_array(array, apart) for array in emitted.arrays)
+    special = emitted.special
+    if special is None:
+        return {"arrays": arrays, "constants": emitted.constants}
+    own = "".join(_array(array, apart) for array in special.arrays)
+    if always:
+        arrays = f"#if {special.condition}\n{own}{special.constants}#endif\n{arrays}"
+        return {"arrays": arrays, "constants": emitted.constants}
+    return {
+        "arrays": f"#if {special.condition}\n{own}{special.constants}#else\n{arrays}",
+        "constants": f"{emitted.constants}#endif\n",
+    }
 
 
 def _array(array: Array, apart: bool) -> str:
@@ -315,7 +339,8 @@ def assembler(name: str, codes: Sequence[Emitted]) -> tuple[str, bytes]:
     A compiler needs seconds for a million numbers as text; the assembler copies the bytes.
     """
     lines, content = [], bytearray()
-    for array in (array for emitted in codes for array in emitted.arrays):
+    special = (array for emitted in codes if emitted.special for array in emitted.special.arrays)
+    for array in (*(array for emitted in codes for array in emitted.arrays), *special):
         values = array.values.astype(_TYPES[array.kind]).tobytes()
         lines += [
             f'    .section .rodata.{array.name},"a",%progbits',

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @STAGES.register("damage")
 class Damage(Stage):
-    """Measure the worst class, the calibration error, and the errors on noisy, blurred and pale validation data."""
+    """Measure the loss, the worst class, the calibration error, and the metric on noisy, blurred and pale validation data."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"integer", "measured"})
 
@@ -20,7 +20,6 @@ class Damage(Stage):
 
     def run(self, work: "Work") -> None:
         """Add the measurements of the finished network."""
-        from sparsemod.measure.damage import damage
+        from sparsemod.pipeline.damaging import damage
 
-        split = work.data.validation
-        work.measurements += damage(work.finished().logits, split.x, split.y)
+        work.measurements += damage(work)

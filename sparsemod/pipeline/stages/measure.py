@@ -20,10 +20,10 @@ class Measure(Stage):
     name: Literal["measure"] = Field("measure", description="Measure the finished network.")
 
     def run(self, work: "Work") -> None:
-        """Add the metric on the test split in mode "test"; no choice depends on it."""
+        """Add the metric on the test split in the modes "test" and "final"; no choice depends on it."""
         from sparsemod.pipeline.measuring import measurements, network_quality
 
         network = work.finished()
         work.measurements += measurements(work, work.network(), network)
-        if work.mode == "test":
+        if work.mode != "search":
             work.measurements.append(network_quality(work, network, work.data.test_split()))

@@ -26,16 +26,17 @@ class Counter:
             if not operator.traits.weighted or operator.weight is None or operator.weight in done:
                 continue
             done.add(operator.weight)
-            if operator.traits.recurrent:  # nothing of it can be removed
-                units = channels.labels[operator.output]
-                self.layers.append((units, None, graph.state[operator.weight].numel() // len(units)))
-                continue
-            source = channels.labels[operator.inputs[0]]
-            rows = channels.rows[operator.weight]
+            source, units = channels.labels[operator.inputs[0]], channels.labels[operator.output]
             weight = graph.state[operator.weight]
-            grouped = operator.window.groups > 1 or is_depthwise(operator, len(source))
-            per = weight[0].numel() if grouped else weight[0].numel() // len(source)
-            self.layers.append((rows, None if grouped else source, per))
+            if operator.traits.recurrent:  # each unit reads the inputs and all units
+                self.layers.append((units, np.concatenate([source, units]), len(weight) // len(units)))
+                continue
+            rows = channels.rows[operator.weight]
+            if is_depthwise(operator, len(source)):
+                self.layers.append((rows, None, weight[0].numel()))
+                continue
+            columns = source[: len(source) // operator.window.groups]
+            self.layers.append((rows, columns, weight[0].numel() // len(columns)))
         self.weights = self.left(np.ones(channels.count, np.bool_))
 
     def left(self, keep: NDArray[np.bool_]) -> int:

@@ -16,7 +16,8 @@ from sparsemod.pruning.patches import layer_patches
 class Consumer:
     """One layer that reads channels. `labels`: of its input channels, in order. `parts` yields its products.
 
-    Each part has shape (patches, filters, inputs): the contribution of each input channel to each output.
+    Each part has shape (patches, filters, inputs): the contribution of each input channel to each output. In a
+    grouped convolution, `labels` are those of the inputs of one group, and equal in all groups.
     """
 
     name: str
@@ -31,34 +32,46 @@ class Consumer:
 
 
 class Products:
-    """Iterates over a layer's contributions by input channel."""
+    """Iterates over a layer's contributions by input channel, (patches, filters, channels that a filter reads).
+
+    `values` (patches, groups, inputs of a filter).
+    """
 
     def __init__(self, values: Tensor, weight: Tensor, channels: int) -> None:
         self.values, self.weight, self.channels = values, weight.detach().flatten(1), channels
 
     def __iter__(self) -> Iterator[Tensor]:
-        taps = self.weight.shape[1] // self.channels
+        groups, taps = self.values.shape[1], self.weight.shape[1] // self.channels
         step = max(1, 2**22 // self.weight.numel())
-        weight = self.weight.view(len(self.weight), self.channels, taps)
-        for part in self.values[:, 0].split(step):
-            yield torch.einsum("pct,fct->pfc", part.view(len(part), self.channels, taps), weight)
+        weight = self.weight.view(groups, -1, self.channels, taps)
+        for part in self.values.split(step):
+            seen = part.reshape(len(part), groups, self.channels, taps)
+            yield torch.einsum("pgct,gfct->pgfc", seen, weight).flatten(1, 2)
 
 
 def consumers(
     graph: Graph, channels: Channels, context: Context, samples: int, patches: int
 ) -> list[Consumer]:
-    """Return the layers, other than depthwise and grouped ones, that read channels which may go."""
+    """Return the layers, other than depthwise ones, that read channels which may go.
+
+    Of a recurrent module, those are its first layers: the inputs of the others are not outputs of a module.
+    """
     units = {unit for group in channels.groups for unit in group.units}
     wanted: dict[str, Tensor] = {}
     owned = dict(context.module.named_parameters(remove_duplicate=False))
     for operator in graph.operators:
-        parameter = operator.attributes.get("parameter")
-        if not operator.traits.weighted or parameter not in owned:
+        if not operator.traits.weighted:
             continue
         source = channels.labels[operator.inputs[0]]
-        if operator.window.groups > 1 or is_depthwise(operator, len(source)):
+        parameter = operator.attributes.get("parameter")
+        if operator.traits.recurrent:
+            cell = channels.cells.get(operator.name)
+            parameter = None if cell is None or "_l0" not in cell.of_input else cell.of_input
+        elif is_depthwise(operator, len(source)):
             continue
-        if units & set(source.tolist()):
+        else:
+            source = source[: len(source) // operator.window.groups]
+        if parameter in owned and units & set(source.tolist()):
             wanted[parameter] = torch.from_numpy(source)
     found = layer_patches(context.module, context.batches(), wanted, samples, patches, context.seed)
     return [

@@ -39,8 +39,9 @@ class FilterMethod(MaskMethod[C]):
     A pruned filter's weights, bias and the scale, shift and running mean of its norm are zero, so that its
     output is exactly zero in training and evaluation. Layers whose outputs are added lose the same filters,
     ranked by the sum of their scores. The outputs of a depthwise convolution are removed with their input
-    channels. Filters that feed the network's output and those of grouped convolutions stay: `frozen` lists
-    them with the reason. Every layer keeps at least one filter.
+    channels. The groups of a grouped convolution lose the filters at the same places. A unit of a recurrent
+    layer goes with all of its gates. Filters that feed the network's output stay: `frozen` lists them with the
+    reason. Every layer keeps at least one filter.
     """
 
     exact: ClassVar[bool] = True
@@ -158,10 +159,9 @@ class FilterMethod(MaskMethod[C]):
         units = torch.zeros(channels.count, dtype=torch.bool)
         for group in channels.groups:
             units[list(group.units)] = True
-        for name in channels.filters:
-            if name in self._masks:
-                rows = torch.from_numpy(channels.rows[name])
-                total, lost = total + int(units[rows].sum()), lost + int(gone[rows].sum())
+        for labels in channels.layers.values():
+            made = torch.from_numpy(labels)
+            total, lost = total + int(units[made].sum()), lost + int(gone[made].sum())
         return lost / total if total else 0.0
 
     @property

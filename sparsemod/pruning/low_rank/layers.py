@@ -68,6 +68,10 @@ class Decomposed(nn.Sequential):
         """Return a setting of the original layer, such as `out_channels`, which the network's code may read."""
         if name in _SETTINGS:
             return getattr(self._original[0], name)
+        if (
+            name == "weight"
+        ):  # of code that computes with the weight of its layer, such as torch's transformer layer
+            return self._product()
         return super().__getattr__(name)
 
     @property
@@ -100,9 +104,13 @@ class Decomposed(nn.Sequential):
 
     def product(self) -> Tensor:
         """Return the weight that the chain approximates, in the shape of the original's."""
+        with torch.no_grad():
+            return self._product()
+
+    def _product(self) -> Tensor:
         whole: Tensor | None = None
         for layer in self.layers:
-            part = _expanded(as_four(layer.weight.detach()).double(), getattr(layer, "groups", 1))
+            part = _expanded(as_four(layer.weight).double(), getattr(layer, "groups", 1))
             if whole is None:
                 whole = part
                 continue

@@ -1,7 +1,7 @@
 """The graph of a network whose layers have become chains, before any training."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -10,11 +10,18 @@ from sparsemod.pruning.low_rank.layers import Decomposed, Layer, Source, as_four
 
 
 def graph_sources(graph: Graph) -> dict[str, Source]:
-    """Return the layers of a captured graph that can be decomposed, by the name of their weight."""
+    """Return the layers of a captured graph that can be decomposed, by the name of their weight.
+
+    A weight that other code than its layer reads, such as that of an attention's projection, stays: the operator then
+    has another name than the layer.
+    """
     found = {}
     for operator in graph.operators:
         parameter = operator.attributes.get("parameter")
         if operator.weight is None or parameter is None or parameter in found:
+            continue
+        path = parameter.rpartition(".")[0]
+        if not path or not f"{operator.name}.".startswith(f"{path}."):
             continue
         weight = graph.state[operator.weight]
         if operator.window.groups > 1 or min(weight.shape[:2]) < 2 or weight.dim() > 4:
@@ -46,9 +53,15 @@ def replaced(graph: Graph, chains: Mapping[str, Decomposed]) -> Graph:
 
     The names of operators and tensors are those of the captured module with these chains.
     """
-    names = {
-        operator.name for operator in graph.operators if operator.attributes.get("parameter") not in chains
-    }
+    regions = [
+        _region(graph, place)
+        for place, operator in enumerate(graph.operators)
+        if operator.attributes.get("parameter") in chains
+    ]
+    starts = {region.start: region for region in regions}
+    inside = {place for region in regions for place in region}
+    ahead = {place: path for region in regions for place, path in _ahead(graph, region)}
+    names = {operator.name for place, operator in enumerate(graph.operators) if place not in inside}
     operators: list[Operator] = []
     shapes, layouts = dict(graph.shapes), dict(graph.layouts)
     state = {
@@ -58,16 +71,28 @@ def replaced(graph: Graph, chains: Mapping[str, Decomposed]) -> Graph:
         for k, v in _held(graph, o)
     }
     renamed: dict[str, str] = {}
-    for operator in graph.operators:
-        inputs = tuple(renamed.get(name, name) for name in operator.inputs)
-        parameter = str(operator.attributes.get("parameter"))
-        if parameter not in chains:
-            operators.append(dataclasses.replace(operator, inputs=inputs))
+    for place, first in enumerate(graph.operators):
+        inputs = tuple(renamed.get(name, name) for name in first.inputs)
+        if place in ahead:
+            name = f"{ahead[place]}.0.{first.name.removeprefix(f'{ahead[place]}.')}"
+            operators.append(dataclasses.replace(first, name=name, inputs=inputs, output=name))
+            shapes[name] = shapes.pop(first.output)
+            if first.output in layouts:
+                layouts[name] = layouts.pop(first.output)
+            renamed[first.output] = name
             continue
+        if place not in inside:
+            operators.append(dataclasses.replace(first, inputs=inputs))
+            continue
+        if place not in starts:
+            continue
+        region = [graph.operators[i] for i in starts[place]]
+        operator = next(o for o in region if o.attributes.get("parameter") in chains)
+        parameter = str(operator.attributes["parameter"])
         part = capture(
-            nn.Sequential(_uneven(operator), chains[parameter]),
-            graph.shapes[operator.inputs[0]],
-            graph.layout(operator.inputs[0]).name,
+            nn.Sequential(_uneven(operator), _along(graph, region, operator, chains[parameter])),
+            graph.shapes[first.inputs[0]],
+            graph.layout(first.inputs[0]).name,
         )
         path = parameter.rpartition(".")[0]
         mine = {part.input: inputs[0]}
@@ -79,13 +104,68 @@ def replaced(graph: Graph, chains: Mapping[str, Decomposed]) -> Graph:
             if step.output in part.layouts:
                 layouts[name] = part.layouts[step.output]
         state.update({_inside(path, key): tensor for key, tensor in part.state.items()})
-        renamed[operator.output] = mine[part.output]
-        shapes.pop(operator.output, None)
-        layouts.pop(operator.output, None)
+        renamed[region[-1].output] = mine[part.output]
+        for gone in region:
+            shapes.pop(gone.output, None)
+            layouts.pop(gone.output, None)
     output = renamed.get(graph.output, graph.output)
     return dataclasses.replace(
         graph, output=output, operators=tuple(operators), shapes=shapes, layouts=layouts, state=state
     )
+
+
+def _region(graph: Graph, place: int) -> range:
+    """Return the places of a layer's operators: the one with weights, and the transposes around it.
+
+    A linear layer along an axis has them. They bear the layer's name, and only the layer uses them.
+    """
+    operators, users = graph.operators, graph.users()
+    path = f"{str(operators[place].attributes['parameter']).rpartition('.')[0]}."
+
+    def joined(before: Operator, after: Operator, mine: Operator) -> bool:
+        alone = len(users[before.output]) == 1 and before.output not in graph.outputs.values()
+        view = mine.traits.view and mine.traits.same_image
+        return view and mine.name.startswith(path) and after.inputs == (before.output,) and alone
+
+    first = last = place
+    while first > 0 and joined(operators[first - 1], operators[first], operators[first - 1]):
+        first -= 1
+    while last + 1 < len(operators) and joined(operators[last], operators[last + 1], operators[last + 1]):
+        last += 1
+    return range(first, last + 1)
+
+
+def _ahead(graph: Graph, region: range) -> Iterator[tuple[int, str]]:
+    """Yield the places of copies that a layer makes of its input, and its path; the chain's first layer makes them then."""
+    makers = {operator.output: place for place, operator in enumerate(graph.operators)}
+    parameter = next(o for o in (graph.operators[i] for i in region) if o.traits.weighted).attributes[
+        "parameter"
+    ]
+    path = str(parameter).rpartition(".")[0]
+    place = makers.get(graph.operators[region.start].inputs[0])
+    while place is not None and graph.operators[place].name.startswith(f"{path}."):
+        yield place, path
+        place = makers.get(graph.operators[place].inputs[0])
+
+
+def _along(graph: Graph, region: Sequence[Operator], operator: Operator, chain: Decomposed) -> nn.Module:
+    """Return the chain for a tensor as the region reads it: a linear layer on channels that come first needs them last."""
+    first = graph.layout(operator.inputs[0]).channel == 0 and len(graph.shapes[operator.inputs[0]]) > 1
+    linear = isinstance(chain.original, nn.Linear)
+    return _ChannelsLast(chain) if linear and first and region[0] is operator else chain
+
+
+class _ChannelsLast(nn.Module):
+    """A module on the channels of a tensor (N, C, ...)."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the inner module's output with channels first."""
+        made: Tensor = self.inner(x.movedim(1, -1)).movedim(-1, 1)
+        return made
 
 
 def _held(graph: Graph, operator: Operator) -> list[tuple[str, Tensor]]:
@@ -94,7 +174,7 @@ def _held(graph: Graph, operator: Operator) -> list[tuple[str, Tensor]]:
 
 def _inside(path: str, name: str) -> str:
     """Return the name in the whole network of a part of `Sequential(padding, chain)`, whose chain is `path`."""
-    return f"{path}.{name.removeprefix('1.')}"
+    return f"{path}.{name.removeprefix('1.').removeprefix('inner.')}"
 
 
 def _uneven(operator: Operator) -> nn.Module:

@@ -5,7 +5,7 @@ import { ago, show, title } from "../../lib/format.js";
 import { throttled, returns } from "../../lib/live.js";
 import { roundName } from "../../lib/rounds.js";
 import { setQuery, queryValue, offset as place } from "../../lib/route.js";
-import { Card, Clock, Pick, Problem, State } from "../../parts/bits.js";
+import { Card, Clock, Kept, Pick, Problem, State } from "../../parts/bits.js";
 
 const PAGE = 25;
 
@@ -54,7 +54,7 @@ export function Trials({ experiment, columns, version, picked }) {
     ${page && page.total > 0 && html`<div class="scroll" tabindex="0" role="group" aria-label="Table of trials"><table>
       <thead><tr><${Head} name="index" /><${Head} name="state" /><${Head} name="round" /><${Head} name="origin" />${metrics.map((name) => html`<${Head} key=${name} name=${name} number />`)}<${Head} name="trained_epochs" number /><${Head} name="finished_at" /></tr></thead>
       <tbody>${page.items.map((/** @type {any} */ trial) => html`<tr key=${trial.index} class=${picked?.index === trial.index ? "on" : ""}>
-        <td><a href=${`#/experiments/${experiment.id}/trials/${trial.index}`}>${trial.index}</a></td><td><${State} state=${trial.state} /></td>
+        <td><a href=${`#/experiments/${experiment.id}/trials/${trial.index}`}>${trial.index}</a></td><td><${State} state=${trial.state} />${trial.kept && html` <${Kept} />`}</td>
         <td>${trial.candidate.round}</td><td>${trial.candidate.origin}${trial.candidate.parent === null ? "" : html`<span class="dim"> of ${trial.candidate.parent}</span>`}</td>
         ${metrics.map((name) => html`<td class="number" key=${name}>${show(name, value(trial, name))}</td>`)}
         <td class="number">${trial.trained_epochs ? show("", trial.trained_epochs) : "–"}</td><td><${Clock}>${(/** @type {number} */ now) => ago(trial.finished_at, now)}<//></td></tr>`)}

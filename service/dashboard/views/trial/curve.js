@@ -28,14 +28,15 @@ export function Curve({ id, index, reports, trial, spec }) {
   const percent = (/** @type {number} */ v) => `${(100 * v).toPrecision(3)} %`;
   const plain = (/** @type {number} */ v) => Number(v.toPrecision(3)).toString();
   const data = loss ? [column("epoch"), column("train_loss"), column("validation_loss")] : [column("epoch"), column("validation_error"), column("sparsity")];
+  const stopped = trial.state === "stopped", main = colour(stopped ? "dim" : "accent");
   const few = (points?.length ?? 0) < 60;
   const series = loss
-    ? [{ label: "training loss", colour: colour("c1"), points: few }, { label: "validation loss", colour: colour("accent"), points: few }]
-    : [{ label: `validation ${words}`, colour: colour("accent"), points: few }, { label: "sparsity", colour: colour("c1"), dash: [4, 4], scale: "right", value: percent }];
-  return html`<${Card} title="Learning curve" note=${last ? `epoch ${last.epoch} of ${trial.epochs}${number(last.validation_error) === null ? "" : `, ${words} ${show(metric, last.validation_error)}`}` : ""}
+    ? [{ label: "training loss", colour: colour("c1"), points: few }, { label: "validation loss", colour: main, points: few }]
+    : [{ label: `validation ${words}`, colour: main, points: few }, { label: "sparsity", colour: colour("c1"), dash: [4, 4], scale: "right", value: percent }];
+  return html`<${Card} title="Learning curve" note=${last ? `${stopped ? "stopped after " : ""}epoch ${last.epoch} of ${trial.epochs}${number(last.validation_error) === null ? "" : `, ${words} ${show(metric, last.validation_error)}`}` : ""}
     aside=${html`<${Pick} label="Show" value=${what} options=${[["error", `${words} and sparsity`], ["loss", "losses"]]} onChange=${(/** @type {string} */ v) => setQuery({ curve: v === "error" ? null : v })} />`}>
     <${Problem} error=${error} />
     ${points && points.length === 0 && html`<p class="dim">${trial.state === "infeasible" ? "Not trained: its costs exceed a budget." : "The first epoch has not finished yet."}</p>`}
-    ${points && points.length > 0 && html`<div data-epochs=${points.length}><${Lines} name="curve" data=${data} series=${series} depends=${[what, few]} zero
+    ${points && points.length > 0 && html`<div data-epochs=${points.length} data-stopped=${stopped}><${Lines} name="curve" data=${data} series=${series} depends=${[what, few, stopped]} zero
       label=${loss ? "Losses over epoch" : `Validation ${words} and sparsity over epoch`} x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${loss ? plain : (/** @type {number} */ v) => tick(metric, v)} right=${loss ? undefined : percent} /></div>`}<//>`;
 }

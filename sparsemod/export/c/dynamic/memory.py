@@ -7,7 +7,7 @@ from sparsemod.arena import layout as memory_layout
 from sparsemod.arena import plan as plan_arena
 from sparsemod.arena.dynamic_memory import WORD, dynamic_problem
 from sparsemod.arena.planner import BufferPlan
-from sparsemod.arena.problem import BufferProblem, Moment
+from sparsemod.arena.problem import BufferProblem
 from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.graph import Operator
 from sparsemod.quantization.dynamic_network import DynamicNetwork
@@ -54,5 +54,5 @@ def _in_bytes(planned: BufferPlan) -> BufferPlan:
         WORD * planned.size,
         WORD * planned.peak,
         planned.exact,
-        tuple(Moment(m.step, WORD * m.bytes, m.buffers, WORD * m.scratch) for m in planned.timeline),
+        tuple(replace(m, bytes=WORD * m.bytes, scratch=WORD * m.scratch) for m in planned.timeline),
     )

@@ -12,9 +12,10 @@ from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.export.c.dynamic import sources
 from sparsemod.export.c.dynamic.layers import DYNAMIC_EMITTERS, DynamicContext, emit
 from sparsemod.export.c.dynamic.memory import plan
+from sparsemod.export.c.kernel_files import kernel_sources as integer_kernels
+from sparsemod.export.c.kernel_files import versioned
 from sparsemod.export.c.layers import CLayer, Emitted
-from sparsemod.export.c.project import kernel_sources as integer_kernels
-from sparsemod.export.c.project import versioned, write_files
+from sparsemod.export.c.project import write_files
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.quantization.dynamic_network import DynamicNetwork
 

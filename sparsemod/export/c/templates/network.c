@@ -24,7 +24,7 @@ void {{ name }}_run({% for each in inputs %}const {{ each.type }} *{{ each.argum
 {% endif %}
     /* {{ layer.index }}. {{ layer.title }} */
 {% for call in layer.calls %}
-    {{ call }}
+{{ call if call.startswith("#") else "    " ~ call }}
 {% endfor %}
     NN_LAYER_DONE({{ layer.index }});
 {% endfor %}

@@ -1,4 +1,7 @@
-"""The task's metric as the search models it: a share of its range, which the Gaussian process sees as an error."""
+"""The task's metric as models see it: a share of its range, on a logit scale.
+
+Good errors span two orders of magnitude. Bad ones lie just below chance level, where small differences are informative.
+"""
 
 from dataclasses import dataclass
 
@@ -9,6 +12,9 @@ from sparsemod.objectives import Objectives
 from sparsemod.units import METRICS
 
 Floats = npt.NDArray[np.float64]
+
+LOW, HIGH = 0.003, 0.03
+"""Added to the error and to the accuracy before the logit, so that errors of 0 and 1 stay finite."""
 
 _BEYOND = 2.0
 """Range of a metric without an upper limit: this multiple of its reference value. Worse values count like the end."""
@@ -34,3 +40,17 @@ class Quality:
     def value(self, shares: npt.ArrayLike) -> Floats:
         """Return the inverse of `share`."""
         return np.asarray(shares, np.float64) * self.most
+
+
+def logit(errors: Floats) -> Floats:
+    """Return the scale on which errors are modelled: log((error + LOW) / (1 - error + HIGH))."""
+    errors = np.clip(errors, 0.0, 1.0)
+    result: Floats = np.log((errors + LOW) / (1.0 - errors + HIGH))
+    return result
+
+
+def error_of(logits: Floats) -> Floats:
+    """Return the inverse of `logit`, in [0, 1]."""
+    odds = np.exp(logits)
+    result: Floats = np.clip((odds * (1.0 + HIGH) - LOW) / (1.0 + odds), 0.0, 1.0)
+    return result

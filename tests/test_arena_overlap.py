@@ -1,0 +1,182 @@
+"""How far the output of a windowed kernel must begin before the input that it overwrites, against a simulation of each kernel's order."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sparsemod.arena import MEMORY, Node
+from sparsemod.kinds.dsp import DspConv, dsp_loops
+from sparsemod.kinds.dsp_depthwise import DspDepthwise
+from sparsemod.kinds.windows import Window
+from sparsemod.layouts import Tensors
+
+Access = tuple[str, int]  # ("read" or "write", element)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[Window, tuple[int, int]]:
+    """A window and the size of an image in which it fits."""
+    small = st.integers(1, 3)
+    size = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    padding = tuple(draw(st.integers(0, 2)) for _ in range(4))
+    window = Window(
+        (draw(small), draw(small)), (draw(small), draw(small)), padding, (draw(small), draw(small))
+    )  # type: ignore[arg-type]
+    assume(min(window.counts(size)) > 0)
+    return window, size
+
+
+def memory_of(
+    kind: str, window: Window, channels: int, outputs: int, size: tuple[int, int]
+) -> tuple[Node, Tensors]:
+    shapes = {"x": (channels, *size), "y": (outputs, *window.counts(size))}
+    return Node("n", kind, ("x",), "y", window), Tensors(shapes, {})
+
+
+def taps(window: Window, size: tuple[int, int], row: int, column: int) -> list[int]:
+    """The positions of a window inside of the image."""
+    rows = [
+        row * window.stride[0] - window.padding[0] + i * window.dilation[0] for i in range(window.kernel[0])
+    ]
+    columns = [
+        column * window.stride[1] - window.padding[2] + j * window.dilation[1]
+        for j in range(window.kernel[1])
+    ]
+    return [r * size[1] + c for r in rows for c in columns if 0 <= r < size[0] and 0 <= c < size[1]]
+
+
+def gathered(
+    window: Window, channels: int, outputs: int, size: tuple[int, int], together: int
+) -> Iterator[Access]:
+    """All channels of `together` windows are read, then their outputs are written."""
+    places = list(itertools.product(*map(range, window.counts(size))))
+    for start in range(0, len(places), together):
+        group = places[start : start + together]
+        for place in group:
+            for tap in taps(window, size, *place):
+                yield from (("read", tap * channels + c) for c in range(channels))
+        for number in range(start, start + len(group)):
+            yield from (("write", number * outputs + o) for o in range(outputs))
+
+
+def direct(window: Window, channels: int, outputs: int, size: tuple[int, int]) -> Iterator[Access]:
+    """The window is read again for each output, as in nn_conv_1x1."""
+    for number, place in enumerate(itertools.product(*map(range, window.counts(size)))):
+        for output in range(outputs):
+            for tap in taps(window, size, *place):
+                yield from (("read", tap * channels + c) for c in range(channels))
+            yield "write", number * outputs + output
+
+
+def channelwise(window: Window, channels: int, size: tuple[int, int]) -> Iterator[Access]:
+    """Channel by channel at each position, as in nn_depthwise and in pooling."""
+    for number, place in enumerate(itertools.product(*map(range, window.counts(size)))):
+        for channel in range(channels):
+            yield from (("read", tap * channels + channel) for tap in taps(window, size, *place))
+            yield "write", number * channels + channel
+
+
+def strips(loops: DspDepthwise) -> Iterator[Access]:
+    """Channel after channel, strip after strip, as in dsp_depthwise.c."""
+    window, (rows, columns) = loops.window, loops.made
+    for channel, first in itertools.product(range(loops.channels), range(0, rows, loops.outputs)):
+        count = min(loops.outputs, rows - first)
+        for line in range(loops.kept if first else 0, count * window.stride[0] + loops.kept):
+            row = first * window.stride[0] - window.padding[0] + line
+            if 0 <= row < loops.size[0]:
+                for column in range(loops.size[1]):
+                    yield "read", (row * loops.size[1] + column) * loops.channels + channel
+        for place in range(first * columns, (first + count) * columns):
+            yield "write", place * loops.channels + channel
+
+
+def least_distance(accesses: Iterator[Access]) -> int:
+    """The smallest distance for which no element is overwritten before its last read."""
+    last_read: dict[int, int] = {}
+    writes: list[tuple[int, int]] = []
+    for time, (access, element) in enumerate(accesses):
+        if access == "read":
+            last_read[element] = time
+        else:
+            writes.append((time, element))
+    distance = 0
+    for element, time in last_read.items():
+        early = [written for when, written in writes if when < time]
+        distance = max(
+            distance, max(early, default=-1) + 1 - element
+        )  # elements below this one only come earlier
+    return distance
+
+
+def is_safe(accesses: Iterator[Access], distance: int) -> bool:
+    overwritten: set[int] = set()
+    for access, element in accesses:
+        if access == "write":
+            overwritten.add(element - distance)
+        elif element in overwritten:
+            return False
+    return True
+
+
+@settings(deadline=None, max_examples=150)
+@given(windows(), st.integers(1, 3), st.integers(1, 4))
+def test_convolutions_never_overwrite_what_they_still_read(
+    drawn: tuple[Window, tuple[int, int]], channels: int, outputs: int
+) -> None:
+    window, size = drawn
+    memory = MEMORY.rule("conv", "n")(*memory_of("conv", window, channels, outputs, size))
+    assume(not window.depthwise(channels, outputs))
+    plain = (
+        direct(window, channels, outputs, size)
+        if window.pointwise
+        else gathered(window, channels, outputs, size, 1)
+    )
+    accesses = list(plain)
+    assert memory.overlap is not None and is_safe(iter(accesses), memory.overlap)
+    if not window.pointwise and not any(window.padding):
+        assert memory.overlap <= max(0, least_distance(iter(accesses))), "no byte is kept without a reason"
+    loops = dsp_loops(window, channels, outputs, size)
+    if isinstance(loops, DspConv):
+        assert memory.dsp is not None and memory.dsp.overlap is not None
+        assert is_safe(gathered(window, channels, outputs, size, 2), memory.dsp.overlap)
+        on_core = memory.overlap_on("cortex-m4")
+        assert on_core is not None and is_safe(iter(accesses), on_core), "the plain kernel stands beside it"
+
+
+@settings(deadline=None, max_examples=150)
+@given(windows(), st.integers(2, 3))
+def test_depthwise_kernels_and_pools_never_overwrite_what_they_still_read(
+    drawn: tuple[Window, tuple[int, int]], channels: int
+) -> None:
+    window, size = drawn
+    pool = MEMORY.rule("max_pool", "n")(*memory_of("max_pool", window, channels, channels, size))
+    window = Window(window.kernel, window.stride, window.padding, window.dilation, channels)
+    conv = MEMORY.rule("conv", "n")(*memory_of("conv", window, channels, channels, size))
+    for memory in (pool, conv):
+        assert memory.overlap is not None and is_safe(channelwise(window, channels, size), memory.overlap)
+    loops = dsp_loops(window, channels, channels, size)
+    if isinstance(loops, DspDepthwise):
+        assert conv.dsp is not None and conv.dsp.overlap is not None
+        assert is_safe(strips(loops), conv.dsp.overlap)
+
+
+@pytest.mark.parametrize("rows", [9, 40])
+def test_strips_of_one_channel_work_in_place(rows: int) -> None:
+    window = Window((3, 3), (1, 1), (1, 1, 1, 1), groups=4)
+    loops = dsp_loops(window, 4, 4, (rows, 30))
+    assert isinstance(loops, DspDepthwise) and loops.distance == 0
+    assert loops.outputs < rows, "several strips"
+
+
+def test_a_stated_distance_is_the_one_that_the_layer_needs() -> None:
+    # 3 x 3, padding 1, on 8 x 8: a row and a position more than the position that is written
+    window = Window((3, 3), (1, 1), (1, 1, 1, 1), groups=4)
+    assert MEMORY.rule("conv", "n")(*memory_of("conv", window, 4, 4, (8, 8))).overlap == (8 + 1) * 4
+    # 1 x 1, 4 -> 16 channels: the last position is written when the input's last position is still read
+    window = Window()
+    assert MEMORY.rule("conv", "n")(*memory_of("conv", window, 4, 16, (8, 8))).overlap == 64 * 16 - 63 * 4
+    assert MEMORY.rule("conv", "n")(*memory_of("conv", window, 16, 4, (8, 8))).overlap == 4
+    assert MEMORY.rule("linear", "n")(*memory_of("linear", window, 4, 4, (1, 1))).overlap is None
