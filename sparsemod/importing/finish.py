@@ -5,6 +5,7 @@ float model: the weights have the real values of the file's integers, and the wh
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def _relu(scale: Scale) -> str:
     return "relu6" if abs(255 * scale.scale - 6) < 1e-3 else "relu"
 
 
-def _real(model: Steps, step: Step) -> dict[str, object]:
+def _real(model: Steps, step: Step) -> dict[str, Any]:
     """Return the attributes with the real values of integer weights."""
     found = dict(step.attributes)
     scale = found.pop("weight_scale", None)

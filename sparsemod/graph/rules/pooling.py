@@ -72,7 +72,9 @@ def _adaptive_max_pool(call: Call) -> None:
 def _even_windows(call: Call, result: tuple[int, ...]) -> dict[str, Any]:
     sizes = call.shape("self")[1:]
     if any(size % target for size, target in zip(sizes, result[1:], strict=True)):
-        raise call.unsupported(f"{sizes} does not divide evenly into {result[1:]}; AvgPool with a kernel and a stride does")
+        raise call.unsupported(
+            f"{sizes} does not divide evenly into {result[1:]}; AvgPool with a kernel and a stride does"
+        )
     kernel = pair([size // target for size, target in zip(sizes, result[1:], strict=True)], len(sizes))
     return {"kernel": kernel, "stride": kernel, "padding": (0, 0, 0, 0)}
 
