@@ -143,6 +143,8 @@ EXAMPLES = (
     Example("subtract", lambda: Applied(lambda x, c: x - c(x), nn.Conv2d(3, 3, 1)), IMAGE),
     Example("multiply", lambda: Applied(lambda x, p: x * p(x).sigmoid(), nn.AdaptiveAvgPool2d(1)), IMAGE),
     Example("multiply", lambda: Applied(lambda x, c: x * c(x), nn.Conv1d(3, 3, 1)), SEQUENCE),
+    Example("multiply", lambda: Applied(lambda x: x / (x.abs().mean((2, 3), keepdim=True) + 1)), IMAGE),
+    Example("multiply", lambda: Applied(lambda x: x / (1 + x.abs().sum(2, keepdim=True))), SEQUENCE),
     Example("maximum", lambda: Applied(lambda x, c: torch.maximum(x, c(x)), nn.Conv2d(3, 3, 1)), IMAGE),
     Example("minimum", lambda: Applied(lambda x, c: torch.minimum(x, c(x)), nn.Conv2d(3, 1, 1)), IMAGE),
     Example("move", lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.PixelShuffle(2)), IMAGE),

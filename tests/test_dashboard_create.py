@@ -93,3 +93,49 @@ def test_every_mistake_in_yaml_has_its_line(watched: Watched) -> None:
         "Line 6: source.rounds.r1.trials",
         "Line 6: source.rounds.r1.epochs",
     ]
+
+
+def test_a_front_end_is_offered_for_signals_and_searched(watched: Watched, seeded: Seeded) -> None:
+    page = watched.open("#/new")
+    assert page.get_by_label("Front end").count() == 0  # digits are images
+    page.get_by_label("Dataset").select_option("sounds")
+    front, family = page.get_by_label("Front end"), page.get_by_label("Network family")
+    assert front.input_value() == "" and "cnn" not in offered(page)
+    front.select_option("mfcc")
+    family.select_option("cnn")
+    assert page.get_by_text("Samples of a frame").is_visible()
+    page.get_by_label("Rate").fill("8000")
+    page.get_by_label("Window", exact=True).fill("4096")
+    page.get_by_label("Coefficients").fill("8, 99")
+    page.get_by_role("button", name="Start experiment").click()
+    page.locator(".field-error").first.wait_for()
+    wrong = page.locator("[aria-invalid=true]").evaluate_all("fields => fields.map(field => field.name)")
+    assert wrong[0] == "network.front_end.window" and page.locator(".problem").count() == 0
+    page.get_by_label("Window", exact=True).fill("128, 256")
+    page.get_by_label("Hop").fill("80")
+    page.get_by_label("Bands").fill("16")
+    page.get_by_label("Coefficients").fill("8, 12")
+    assert violations(page) == []
+    page.get_by_role("button", name="Start experiment").click()
+    page.wait_for_url(re.compile(r"#/experiments/\d+$"))
+    spec = seeded.store.experiment(int(page.url.rpartition("/")[2])).spec.to_dict()
+    assert spec["network"]["family"] == "cnn"
+    made = spec["network"]["front_end"]
+    assert (made["name"], made["rate"]) == ("mfcc", 8000)
+    assert [list(made[key]) for key in ("window", "hop", "bands", "coefficients")] == [
+        [128, 256], [80], [16], [8, 12],
+    ]  # fmt: skip
+
+
+def test_the_front_end_goes_with_its_data(watched: Watched) -> None:
+    page = watched.open("#/new")
+    page.get_by_label("Dataset").select_option("gestures")
+    page.get_by_label("Front end").select_option("motion")
+    page.get_by_label("Network family").select_option("cnn")
+    page.get_by_label("Front end").select_option("")
+    assert page.get_by_label("Network family").input_value() in offered(page)
+    page.get_by_label("Front end").select_option("motion")
+    page.get_by_label("Dataset").select_option("digits")
+    assert page.get_by_label("Front end").count() == 0
+    page.get_by_role("tab", name="YAML").click()
+    assert "front_end" not in page.locator("textarea").input_value()

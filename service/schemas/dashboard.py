@@ -228,6 +228,23 @@ class FamilyView(View):
     spaces: dict[str, tuple[dict[str, Any], ...]]
 
 
+class SettingView(View):
+    """A setting of a method. `many`: it may be a list, of which the search chooses; `default` is then a list."""
+
+    name: str
+    description: str
+    default: Any
+    many: bool
+
+
+class FrontEndView(View):
+    """A front end: signal processing in front of a network, with the settings that a spec may hold under `network.front_end`."""
+
+    name: str
+    description: str
+    settings: tuple[SettingView, ...]
+
+
 class TaskView(View):
     """A task: what networks learn."""
 
@@ -273,6 +290,7 @@ class Catalogue(View):
 
     tasks: tuple[TaskView, ...]
     families: tuple[FamilyView, ...]
+    front_ends: tuple[FrontEndView, ...]
     datasets: tuple[DatasetView, ...]
     sources: tuple[SourceView, ...]
     devices: tuple[DeviceView, ...]

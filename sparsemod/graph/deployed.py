@@ -209,7 +209,9 @@ def _replace_batch_norms(work: _Work) -> None:
         kind = work.state[next(key for key in norm.keys)].dtype
         channels = len(scale)
         axes = layout(work.layouts.get(norm.output), work.shapes[norm.output])
-        if axes.channel != 0:
+        if axes.name == "time-features":
+            norm = _turned(work, norm)
+        elif axes.channel != 0:
             raise Unsupported(
                 norm.kind, norm.name, "deployment", hint=f"layout {axes.name}, not channels first"
             )
@@ -229,6 +231,22 @@ def _replace_batch_norms(work: _Work) -> None:
             attributes=attributes,
         )
         work.put(norm, new)
+
+
+def _turned(work: _Work, norm: Operator) -> Operator:
+    """Put transposes, which are views, around a batch norm on steps of features; return the batch norm on channels first."""
+    steps, features = work.shapes[norm.output]
+    before, after = f"{norm.output}.turned", f"{norm.output}.scaled"
+    for name in (before, after):
+        work.shapes[name] = (features, steps)
+    turned = replace(norm, inputs=(before,), output=after)
+    at = work.operators.index(norm)
+    work.operators[at : at + 1] = [
+        Operator(f"{norm.name}.turned", "transpose", norm.inputs, before),
+        turned,
+        Operator(f"{norm.name}.steps", "transpose", (after,), norm.output),
+    ]
+    return turned
 
 
 def _fuse_activations(work: _Work) -> None:

@@ -64,6 +64,21 @@ class Window(nn.Module):
         return result
 
 
+class Cut(nn.Module):
+    """A transposed convolution of which positions are left out, where its padding differs between the sides."""
+
+    def __init__(self, layer: nn.Module, cut: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layer, self.cut = layer, cut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the layer, then cut (top, bottom, left, right)."""
+        top, bottom, left, right = self.cut
+        made: Tensor = self.layer(x)
+        made = made[..., left : made.shape[-1] - right]
+        return made if made.ndim == 3 else made[:, :, top : made.shape[2] - bottom]
+
+
 class Clamped(nn.Module):
     """A layer and the bounds of its result."""
 
@@ -243,7 +258,7 @@ def make_layer(step: Step, shapes: Mapping[str, Shape]) -> nn.Module:
 def load_weights(layer: nn.Module, step: Step) -> None:
     """Copy the file's weights into a layer."""
     inner = layer.layer if isinstance(layer, Clamped) else layer
-    inner = inner.layer if isinstance(inner, Window) else inner
+    inner = inner.layer if isinstance(inner, Window | Cut) else inner
     if step.kind == "recurrent":
         return  # made with its weights
     names = {
@@ -284,17 +299,17 @@ def _conv_transpose(step: Step, shape: Shape) -> nn.Module:
     a, sequence = step.attributes, len(shape) == 2
     inputs, per_group, *kernel = a["weight"].shape
     last = slice(1, None) if sequence else slice(None)
-    padding, same = _sides(a["padding"], sequence)
-    if not same:
-        raise Unsupported(
-            "transposed convolution with different padding of the sides", step.title, "reading a model"
-        )
+    top, bottom, left, right = a["padding"]
+    around = (min(top, bottom), min(left, right))
+    padding = around[last]
     kind = nn.ConvTranspose1d if sequence else nn.ConvTranspose2d
-    return kind(
+    layer = kind(
         inputs, per_group * a["groups"], tuple(kernel[last]), stride=tuple(a["stride"][last]), padding=padding,
         output_padding=tuple(a["output_padding"][last]), groups=a["groups"], bias=a["bias"] is not None,
         dilation=tuple(a["dilation"][last]),
     )  # fmt: skip
+    cut = (top - around[0], bottom - around[0], left - around[1], right - around[1])
+    return Cut(layer, cut) if any(cut) else layer
 
 
 def _linear(step: Step, shape: Shape) -> nn.Module:

@@ -7,6 +7,7 @@ has another scale than its kernel can make (such as a pooling with two scales) g
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sparsemod.importing.integer_build import BY, Build, numbers
 from sparsemod.importing.steps import Scale, Step, Steps
 from sparsemod.importing.views import moved
 from sparsemod.quantization.arithmetic import (
+    INT8_MAX,
     quantize_multiplier,
     rescale_multipliers,
 )
@@ -27,9 +29,11 @@ from sparsemod.quantization.layers import (
     AvgPool,
     Concat,
     Conv,
+    Flatten,
     GlobalAvgPool,
     Linear,
     MaxPool,
+    Reshape,
 )
 from sparsemod.quantization.layers.functions import Prelu, Table
 from sparsemod.quantization.layers.movements import Interpolate, Take
@@ -119,8 +123,8 @@ def _constant(build: Build, step: Step) -> None:
     a = step.attributes
     value = np.asarray(a["value"], np.float64)
     if value.size != 1:
-        hint = "a constant of one number is a table; fold this one into the layer before or after it"
-        raise Unsupported(f"{a['operator']} of {value.size} constants", step.title, BY, hint=hint)
+        _per_channel(build, step, value)
+        return
     operands = (float(value.reshape(-1)[0]), X) if a["reverse"] else (X, float(value.reshape(-1)[0]))
     (source,) = build.sources(step)
     function: tuple[Any, ...] = (a["operator"], *operands)
@@ -134,6 +138,72 @@ def _constant(build: Build, step: Step) -> None:
     elif a["operator"] == "add":
         function = ("sum", *operands)
     build.table(step.name, source, step.output, function)
+
+
+def _per_channel(build: Build, step: Step, value: Any) -> None:
+    """Add arithmetic with one constant for each channel, as a convolution of one tap for each channel."""
+    operator, reverse = step.attributes["operator"], step.attributes["reverse"]
+    source, made = build.info(step.inputs[0]), build.info(step.output)
+    channels, rank = source.shape[0], len(source.shape)
+    by_channel = value.reshape((1,) * (rank - value.ndim) + value.shape) if value.ndim <= rank else value
+    if by_channel.shape != (channels, *[1] * (rank - 1)) or operator not in (
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+    ):
+        hint = "one number, or one for each channel; fold these into the layer before or after it"
+        raise Unsupported(f"{operator} with constants of shape {value.shape}", step.title, BY, hint=hint)
+    constants, ones = by_channel.reshape(-1), np.ones(channels)
+    if operator == "divide" and (reverse or not constants.all()):
+        raise Unsupported("a division by values", step.title, BY)
+    factor, shift = {
+        "add": (ones, constants), "multiply": (constants, 0 * ones), "subtract": (ones, -constants), "divide": (1 / np.where(constants == 0, 1, constants), 0 * ones),
+    }[operator]  # fmt: skip
+    if operator == "subtract" and reverse:
+        factor, shift = -factor, -shift
+    scale = np.maximum(np.abs(factor), 1e-30) / INT8_MAX
+    weight = np.rint(factor / scale).astype(np.int8).reshape(channels, 1, 1, 1)
+    bias = np.clip(np.rint(shift / (source.scale * scale)), -(2**30), 2**30).astype(np.int32)
+    multiplier, shifts = quantize_multiplier(source.scale * scale / made.scale)
+    (name,) = build.sources(step)
+    output = step.output
+    if rank == 1:
+        image = f"{step.output}/image"
+        made_shape = (channels, 1, 1)
+        build.put(
+            Reshape(f"{step.name}.image", (name,), image, made_shape=made_shape),
+            replace(source, shape=made_shape),
+        )
+        name, output = image, f"{step.output}/scaled"
+    layer = Conv(
+        name=step.name, inputs=(name,), output=output, weight=weight, bias=bias, multiplier=multiplier, shift=shifts,
+        weight_scale=scale.astype(np.float32), groups=channels, **build.clamps(step),
+    )  # fmt: skip
+    build.put(layer, made if rank > 1 else replace(made, shape=(channels, 1, 1)))
+    if rank == 1:
+        build.put(Flatten(f"{step.name}.vector", (output,), step.output), made)
+
+
+def _reduce(build: Build, step: Step) -> None:
+    a, shape = step.attributes, build.model.shapes[step.inputs[0]]
+    if a["operator"] != "max" or len(shape) < 2 or tuple(a["axes"]) != tuple(range(1, len(shape))):
+        raise Unsupported(
+            f"{a['operator']} over axes {tuple(axis + 1 for axis in a['axes'])}", step.title, BY
+        )
+    window: Any = (1, *shape[1:])[-2:]
+    scale, keep = build.scale(step.inputs[0]), bool(a["keep"])
+    same = scale == build.scale(step.output)
+    (source,) = build.sources(step)
+    pooled = step.output if keep and same else f"{step.output}/pooled"
+    info = replace(build.info(step.inputs[0]), shape=(shape[0], *[1] * (len(shape) - 1)))
+    build.put(MaxPool(step.name, (source,), pooled, kernel=window, stride=window), info)
+    if not keep:
+        vector = step.output if same else f"{step.output}/vector"
+        build.put(Flatten(f"{step.name}.vector", (pooled,), vector), replace(info, shape=shape[:1]))
+        pooled = vector
+    if not same:
+        build.table(f"{step.name}.scale", pooled, step.output, X, "rescale")
 
 
 def _pair(build: Build, step: Step) -> None:
@@ -277,6 +347,7 @@ _RULES: Mapping[str, Callable[[Build, Step], None]] = {
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
     "mean": _mean,
+    "reduce": _reduce,
     "concat": _concat,
     "view": _view,
     "softmax": _softmax,

@@ -10,6 +10,7 @@ import torch
 from sparsemod.errors import Unsupported
 from sparsemod.graph.functions import X, evaluate, title
 from sparsemod.importing.steps import Scale, Step, Steps
+from sparsemod.importing.views import moved
 from sparsemod.layouts import RANKS, Shape
 from sparsemod.patterns import OUTSIDE, by_axis, pattern_of
 from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, quantize_values
@@ -45,34 +46,68 @@ class Build:
         self.tensors[layer.output] = info
 
     def tensor(self, name: str) -> str:
-        """Return a tensor in memory: copies that are still only numbers of elements become a layer."""
+        """Return a tensor in memory: copies that are still only numbers of elements become a layer, or several where no one can be all."""
         if name not in self.moved:
             return name
         source, index, fill = self.moved.pop(name)
         step = next(s for s in self.model.steps if s.output == name)
-        base: dict[str, Any] = {"name": step.name, "inputs": (source,), "output": name}
-        shape, flat = self.model.shapes[name], index.reshape(-1).round().long().numpy()
+        layer = self._copy(step, source, index, fill)
+        if layer is None:
+            self._part_way(step, source)
+            source, index, fill = self.moved.pop(name)
+            layer = self._copy(step, source, index, fill)
+            if layer is None:
+                raise Unsupported("a copy of elements in no regular order", step.title, BY)
+        scale = self.tensors[source]
+        self.put(layer, TensorInfo(self.model.shapes[name], scale.scale, scale.zero_point))
+        return name
+
+    def _copy(self, step: Step, source: str, index: torch.Tensor, fill: str) -> Layer | None:
+        """Return the layer that copies the elements `index` of `source`; None where their order is not regular. Raises Unsupported."""
+        base: dict[str, Any] = {"name": step.name, "inputs": (source,), "output": step.output}
+        shape, flat = self.model.shapes[step.output], index.reshape(-1).round().long().numpy()
         if len(shape) not in RANKS:
             raise Unsupported("a tensor of more than 3 axes", step.title, BY)
         given = self.model.shapes[source]
-        scale = self.tensors[source]
-        info = TensorInfo(shape, scale.scale, scale.zero_point)
         count = math.prod(given)
         if len(flat) == count and np.array_equal(flat, np.arange(count)):
-            layer: Layer = Flatten(**base) if len(shape) == 1 else Reshape(**base, made_shape=shape)
-        else:
-            pattern = None if OUTSIDE in flat else pattern_of(flat)
-            if pattern is not None:
-                layer = Move(
-                    **base, sizes=pattern.sizes, strides=pattern.strides, offset=pattern.offset, made_shape=shape
-                )  # fmt: skip
-            else:
-                places = by_axis(flat.reshape(shape), given)
-                if places is None:
-                    raise Unsupported("a copy of elements in no regular order", step.title, BY)
-                layer = Take(**base, places=places, fill=fill or "zero")
-        self.put(layer, info)
-        return name
+            return Flatten(**base) if len(shape) == 1 else Reshape(**base, made_shape=shape)
+        pattern = None if OUTSIDE in flat else pattern_of(flat)
+        if pattern is not None:
+            return Move(
+                **base, sizes=pattern.sizes, strides=pattern.strides, offset=pattern.offset, made_shape=shape
+            )  # fmt: skip
+        places = by_axis(flat.reshape(shape), given)
+        return None if places is None else Take(**base, places=places, fill=fill or "zero")
+
+    def _part_way(self, step: Step, source: str) -> None:
+        """Put a tensor between `source` and the view `step` into memory: the last one that a single layer can copy.
+
+        `moved` then holds the views after it. Raises Unsupported when there is none.
+        """
+        views = [step]
+        while views[0].inputs[0] != source:
+            views.insert(0, next(s for s in self.model.steps if s.output == views[0].inputs[0]))
+        for count in range(len(views) - 1, 0, -1):
+            index, fill = self._through(views[:count], source)
+            last = views[count - 1]
+            if len(self.model.shapes[last.output]) not in RANKS:
+                continue
+            layer = self._copy(last, source, index, fill)
+            if layer is not None:
+                self.put(layer, self.info(last.output))
+                index, fill = self._through(views[count:], last.output)
+                self.moved[step.output] = (last.output, index, fill)
+                return
+        raise Unsupported("a copy of elements in no regular order", step.title, BY)
+
+    def _through(self, views: list[Step], source: str) -> tuple[torch.Tensor, str]:
+        """Return the numbers of a tensor's elements after views, and the value of padding."""
+        index, fill = numbers(self.model.shapes[source]), ""
+        for view in views:
+            index, padded = moved(index, view.attributes["operator"], view.attributes["arguments"])
+            fill = padded or fill
+        return index, fill
 
     def sources(self, step: Step) -> tuple[str, ...]:
         """Return the tensors that a step reads, in memory."""

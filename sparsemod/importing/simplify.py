@@ -25,8 +25,33 @@ def simplified(model: Steps) -> Steps:
         if model.quantized
         else ()
     )
-    for each in (*passes, _fuse_pads, _permute_weights):
+    for each in (_reduced_positions, *passes, _fuse_pads, _permute_weights):
         model = each(model).needed()
+    return model
+
+
+def _reduced_positions(model: Steps) -> Steps:
+    """Let a reduction of all axes but one read that axis as the channels: files with channels last have it as the last axis."""
+    for name in _names(model, "reduce"):
+        step = _step(model, name)
+        source, axes, operator = step.inputs[0], step.attributes["axes"], step.attributes["operator"]
+        shape = model.shapes[source]
+        kept = tuple(axis for axis in range(len(shape)) if axis not in axes)
+        if kept == (0,) or len(kept) != 1 or step.attributes["keep"] or operator == "sum":
+            continue
+        if not model.quantized and len(axes) == 1:
+            continue  # steps by features are a layout of their own
+        turned, order = f"{step.output}/turned", (*kept, *axes)
+        view = {"operator": "transpose", "arguments": {"order": order}}
+        first = replace(step, kind="view", name=f"{step.name}.turned", output=turned, attributes=view)
+        mean = {"keep": False}
+        largest = {"operator": operator, "axes": tuple(range(1, len(shape))), "keep": False}
+        kind, attributes = ("mean", mean) if operator == "mean" else ("reduce", largest)
+        second = replace(step, kind=kind, inputs=(turned,), attributes=attributes)
+        steps = [one for each in model.steps for one in ((first, second) if each is step else (each,))]
+        shapes = {**model.shapes, turned: tuple(shape[axis] for axis in order)}
+        scales = {**model.scales, turned: model.scales[source]} if source in model.scales else model.scales
+        model = replace(model, steps=tuple(steps), shapes=shapes, scales=scales)
     return model
 
 

@@ -25,7 +25,7 @@ export function specOf(form) {
     const parts = path.split(".");
     let inner = spec;
     for (const part of parts.slice(0, -1)) inner = inner[part] ??= {};
-    inner[parts[parts.length - 1]] = value instanceof Lists ? value.lists() : value;
+    inner[parts[parts.length - 1]] = value instanceof Lists ? value.lists() : value instanceof Choices ? value.values() : value;
   }
   return { version: 2, ...spec };
 }
@@ -46,6 +46,23 @@ class Lists {
       const [name, values = ""] = line.split(/:(.*)/s);
       return [name.trim(), values.split(",").map((word) => word.trim()).filter(Boolean).map(plain)];
     }));
+  }
+}
+
+/** Text "value, value": one value, or a list of which the search chooses. */
+class Choices {
+  /** @param {string} text */
+  constructor(text) {
+    this.text = text;
+  }
+
+  toString() {
+    return this.text;
+  }
+
+  values() {
+    const values = this.text.split(",").map((word) => word.trim()).filter(Boolean).map(plain);
+    return values.length === 1 ? values[0] : values;
   }
 }
 
@@ -76,6 +93,9 @@ const serves = (family, task) => !family?.task || family.task === task;
  */
 const reads = (family, dataset) => !dataset?.shape || Object.keys(family?.spaces ?? {}).length === 0 || dataset.name in family.spaces;
 
+/** Whether a dataset may hold signals: a front end reads no images and no features. @param {any} dataset */
+const isSignal = (dataset) => !dataset?.shape || dataset.shape.length === 2;
+
 /** The first sentence. @param {string | undefined} text */
 const sentence = (text) => text?.split(/(?<=\.)\s|;/)[0].replace(/`/g, "");
 
@@ -100,7 +120,7 @@ export function Create() {
     get("/catalogue").then((result) => {
       setCatalogue(result);
       setForm((form) => ({ ...settingsOf(result, form["source.name"]), ...form }));
-    }, () => setCatalogue({ tasks: [], families: [], datasets: [], devices: [], sources: [] }));
+    }, () => setCatalogue({ tasks: [], families: [], front_ends: [], datasets: [], devices: [], sources: [] }));
   }, []);
 
   /** @param {string} name */
@@ -149,10 +169,12 @@ function Form({ form, error, catalogue, onChange }) {
   const device = catalogue?.devices.find((/** @type {any} */ one) => one.name === form["target.device"]);
   const dataset = catalogue?.datasets.find((/** @type {any} */ one) => one.name === form["dataset.name"]);
   const source = catalogue?.sources.find((/** @type {any} */ one) => one.name === form["source.name"]);
+  const front = catalogue?.front_ends.find((/** @type {any} */ one) => one.name === form["network.front_end.name"]);
   /** The shown fields; mistakes in other fields are listed below the form. */
   const drawn = ["objectives"];
   const families = catalogue?.families.map((/** @type {any} */ one) => {
-    const unfit = !serves(one, form.task) ? form.task : !reads(one, dataset) ? dataset.name : null;
+    // behind a front end, a family reads features and not the samples
+    const unfit = !serves(one, form.task) ? form.task : !front && !reads(one, dataset) ? dataset.name : null;
     return { ...one, disabled: unfit !== null, note: unfit === null ? "" : `: not for ${unfit}` };
   });
   /** Changes with another task: a family that serves it, first one made for it. @param {string} name */
@@ -164,8 +186,13 @@ function Form({ form, error, catalogue, onChange }) {
   /** Changes with another dataset: its options, and a family that reads it. @param {string} name */
   const changes = (name) => {
     const chosen = catalogue?.datasets.find((/** @type {any} */ one) => one.name === name);
-    const other = reads(family, chosen) ? null : catalogue.families.find((/** @type {any} */ one) => serves(one, form.task) && chosen.name in one.spaces);
-    return { ...options("dataset.options."), ...(other && { ...options("network.options."), "network.family": other.name }) };
+    const other = reads(family, chosen) || (front && isSignal(chosen)) ? null : catalogue.families.find((/** @type {any} */ one) => serves(one, form.task) && chosen.name in one.spaces);
+    return { ...options("dataset.options."), ...(isSignal(chosen) ? {} : options("network.front_end.")), ...(other && { ...options("network.options."), "network.family": other.name }) };
+  };
+  /** A family that reads the dataset's samples, when it is chosen for the features of a front end. */
+  const fitting = () => {
+    const other = reads(family, dataset) ? null : catalogue.families.find((/** @type {any} */ one) => serves(one, form.task) && reads(one, dataset));
+    return other ? { ...options("network.options."), "network.family": other.name } : {};
   };
   const field = (/** @type {any} */ properties) => drawn.push(properties.name) && html`<${Field} ...${properties} form=${form} error=${error} onChange=${onChange} />`;
   /** @param {string} prefix */
@@ -184,6 +211,10 @@ function Form({ form, error, catalogue, onChange }) {
     ${dataset?.options?.length > 0 && html`<fieldset><legend>Options of ${dataset.name}</legend><div class="fields three">${dataset.options.map(
       (/** @type {any} */ option) => field({ key: option.name, name: `dataset.options.${option.name}`, label: title(option.name), like: option.default }),
     )}</div></fieldset>`}
+    ${isSignal(dataset) && html`<fieldset><legend>Signal processing in front of the network</legend><div class="fields three">
+      ${field({ name: "network.front_end.name", label: "Front end", listed: true, choices: [{ name: "", title: "none: the network reads the samples" }, ...(catalogue?.front_ends ?? [])], hint: sentence(front?.description), reset: () => ({ ...options("network.front_end."), ...fitting() }) })}
+      ${front?.settings.map((/** @type {any} */ setting) => field({ key: setting.name, name: `network.front_end.${setting.name}`, label: title(setting.name), like: setting.many ? new Choices(setting.default.join(", ")) : setting.default,
+        hint: setting.many ? `${setting.description} Several numbers, as in 128, 256, are searched.` : setting.description }))}</div></fieldset>`}
     <fieldset><legend>Candidates</legend><div class="fields">
       ${field({ name: "source.name", label: "Source", listed: true, choices: catalogue?.sources, hint: sentence(source?.description), reset: (/** @type {string} */ chosen) => ({ ...options("source."), ...settingsOf(catalogue, chosen) }) })}
       ${leaves(source?.defaults ?? {}).map(([path, like]) => field({ key: path, name: `source.${path}`, label: settingName(source, path), like }))}</div></fieldset>
@@ -224,10 +255,12 @@ function Field({ name, label, form, error, onChange, choices, listed, hint, like
       <option value="true">yes</option><option value="false">no</option></select>`;
   } else if (listed) {
     const offered = choices?.some((choice) => choice.name === value) ? choices : [{ name: value }, ...(choices ?? [])];
-    input = html`<select ...${common} value=${value} onChange=${set}>${offered.map((choice) => html`<option key=${choice.name} value=${choice.name} selected=${choice.name === value} disabled=${choice.disabled}>${choice.name}${choice.note}</option>`)}</select>`;
+    input = html`<select ...${common} value=${value} onChange=${set}>${offered.map((choice) => html`<option key=${choice.name} value=${choice.name} selected=${choice.name === value} disabled=${choice.disabled}>${choice.title && choice.name === "" ? choice.title : choice.name}${choice.note}</option>`)}</select>`;
   } else if (like instanceof Lists) {
     input = html`<textarea ...${common} rows="3" value=${String(value)} onInput=${(/** @type {any} */ event) => onChange({ [name]: event.target.value ? new Lists(event.target.value) : "" })}
       placeholder=${"learning_rate: 0.001, 0.01\nhead: average, flatten"}></textarea>`;
+  } else if (like instanceof Choices) {
+    input = html`<input ...${common} type="text" value=${String(value)} onInput=${(/** @type {any} */ event) => onChange({ [name]: event.target.value ? new Choices(event.target.value) : "" })} placeholder=${String(like)} autocomplete="off" />`;
   } else {
     input = html`<input ...${common} type="text" inputmode=${typeof like === "number" ? "decimal" : undefined} value=${String(value)} onInput=${set}
       placeholder=${placeholder ?? (like === undefined || like === null ? "" : String(like))} autocomplete="off" />`;

@@ -11,8 +11,10 @@ from service.schemas.dashboard import (
     DatasetView,
     DeviceView,
     FamilyView,
+    FrontEndView,
     MetricView,
     OptionView,
+    SettingView,
     SourceView,
     TaskView,
 )
@@ -22,7 +24,7 @@ from sparsemod.networks.family import FAMILIES, create_family
 from sparsemod.sources.base import SOURCES
 from sparsemod.space.parameters import Parameter
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.spec.methods import TASKS
+from sparsemod.spec.methods import FRONT_ENDS, TASKS
 from sparsemod.spec.source_choice import source_from
 from sparsemod.targets import device, device_names
 from sparsemod.units import ALIASES, CHOICES, METRICS
@@ -36,12 +38,13 @@ TARGETS = "targets"
 
 @router.get("/catalogue", summary="List the names that a spec may use", responses=failures())
 def show_catalogue() -> Catalogue:
-    """Lists tasks, families with their options and parameters, datasets, devices and metrics, and the schema and
+    """Lists tasks, families with their options and parameters, front ends, datasets, devices and metrics, and the schema and
     the defaults of a spec."""
     defaults = ExperimentSpec.parse({"dataset": {"name": "digits"}, "network": {"family": "cnn"}}).to_dict()
     return Catalogue(
         tasks=tuple(TaskView(name=name, description=TASKS.describe(name)) for name in TASKS.names()),
         families=tuple(_family(name) for name in FAMILIES.names()),
+        front_ends=tuple(_front_end(name) for name in FRONT_ENDS.names()),
         datasets=tuple(_dataset(name) for name in DATASETS.names()),
         sources=tuple(_source(name) for name in SOURCES.names()),
         devices=tuple(_device(name) for name in device_names()),
@@ -80,6 +83,24 @@ def _family(name: str) -> FamilyView:
         options=_options(member),
         spaces=spaces,
     )
+
+
+def _front_end(name: str) -> FrontEndView:
+    settings = []
+    for key, field in FRONT_ENDS.config_of(name).model_fields.items():
+        if key in ("name", "version"):
+            continue
+        default = field.get_default(call_default_factory=True)
+        many = isinstance(default, tuple)
+        settings.append(
+            SettingView(
+                name=key,
+                description=field.description or "",
+                default=list(default) if many else default,
+                many=many,
+            )
+        )
+    return FrontEndView(name=name, description=_summary(FRONT_ENDS.get(name)), settings=tuple(settings))
 
 
 def _dataset(name: str) -> DatasetView:

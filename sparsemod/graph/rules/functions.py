@@ -14,7 +14,7 @@ from sparsemod.graph.operators import Graph, Operator
 
 _PLAIN = (
     "sigmoid", "tanh", "silu", "mish", "hardsigmoid", "hardswish", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "abs",
-    "neg", "sign", "square", "erf", "sin", "cos", "round", "floor", "ceil",
+    "neg", "sign", "square", "erf", "sin", "cos", "atan", "round", "floor", "ceil",
 )  # fmt: skip
 
 
@@ -22,7 +22,9 @@ def emit_table(call: Call, function: Function, tensor: str | None = None) -> str
     """Append a function of one tensor, of argument `self` when no tensor is named."""
     if tensor is None:
         return call.unary("self", "table", {"function": function})
-    return call.emit("table", (tensor,), {"function": function})
+    # not the shape of the call's result: a divisor may be smaller than what it divides
+    shape, layout = call.walker.shapes[tensor], call.layout_of(tensor).name
+    return call.emit("table", (tensor,), {"function": function}, shape=shape, layout=layout)
 
 
 @aten(*(f"{name}{end}.default" for name in _PLAIN for end in ("", "_")), kinds=("table",))

@@ -190,9 +190,12 @@ def _chosen(call: Call, condition: str, first: Any, second: Any) -> None:
     emit_pair(call, "sum", *sides)
 
 
-@aten("maximum.default", "minimum.default", "max.other", "min.other", kinds=("maximum", "minimum", "table"))
+@aten(
+    "maximum.default", "minimum.default", "max.other", "min.other", "fmax.default", "fmin.default",
+    kinds=("maximum", "minimum", "table"),
+)  # fmt: skip
 def _extreme(call: Call) -> None:
-    kind = "maximum" if call.operator.startswith("max") else "minimum"
+    kind = "maximum" if "max" in call.operator else "minimum"
     first, second = operand(call, "self"), operand(call, "other")
     if isinstance(first, str) and isinstance(second, str):
         emit_pair(call, kind, first, second)

@@ -26,7 +26,7 @@ def _max_pool(call: Call) -> None:
 @aten("avg_pool1d.default", "avg_pool2d.default", kinds=("avg_pool", "global_avg_pool"))
 def _avg_pool(call: Call) -> None:
     if call.arguments.get("divisor_override") is not None:
-        raise call.unsupported("with divisor_override")
+        raise call.unsupported("with divisor_override: multiply by a number instead")
     window = _window(call, positions(call, "self"))
     layout, shape = call.layout("self"), call.shape("self")
     if window["kernel"] == layout.image(shape)[1:] and not any(window["padding"]):
@@ -72,7 +72,9 @@ def _adaptive_max_pool(call: Call) -> None:
 def _even_windows(call: Call, result: tuple[int, ...]) -> dict[str, Any]:
     sizes = call.shape("self")[1:]
     if any(size % target for size, target in zip(sizes, result[1:], strict=True)):
-        raise call.unsupported(f"{sizes} does not divide evenly into {result[1:]}")
+        raise call.unsupported(
+            f"{sizes} does not divide evenly into {result[1:]}; AvgPool with a kernel and a stride does"
+        )
     kernel = pair([size // target for size, target in zip(sizes, result[1:], strict=True)], len(sizes))
     return {"kernel": kernel, "stride": kernel, "padding": (0, 0, 0, 0)}
 

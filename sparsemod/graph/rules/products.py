@@ -162,7 +162,9 @@ def _regular(call: Call, source: str, index: Index) -> bool:
 def _attention(call: Call) -> None:
     """Translate to product, softmax and product; the factor of the scores is part of the first product."""
     if call.arguments.get("attn_mask") is not None or call.arguments.get("is_causal"):
-        raise call.unsupported("with a mask")
+        raise call.unsupported(
+            "with a mask: attention here reads all steps; GRU, LSTM and causal convolutions read the earlier ones alone"
+        )
     query, key, value = (_side(call, name) for name in ("query", "key", "value"))
     heads = query[1].shape[-3] if query[1].ndim > 2 else 1
     if call.arguments.get("enable_gqa") and key[1].ndim > 2 and key[1].shape[-3] != heads:

@@ -7,14 +7,18 @@ Source: ONNX operator specification.
 """
 
 from sparsemod.errors import ToolsMissing
-from sparsemod.importing.float_network import ImportedNetwork
-from sparsemod.importing.integer import to_integer_network
-from sparsemod.importing.metadata import described
+from sparsemod.importing.finish import finished
 from sparsemod.importing.reader import READERS, Imported, Reader
-from sparsemod.importing.readers import onnx_copies, onnx_norms, onnx_recurrent, onnx_rules  # noqa: F401  register the rules
+from sparsemod.importing.readers import (  # noqa: F401  register the rules
+    onnx_arithmetic,
+    onnx_copies,
+    onnx_norms,
+    onnx_recurrent,
+    onnx_rules,
+    onnx_weighted,
+)
 from sparsemod.importing.readers.onnx_file import OnnxFile
 from sparsemod.importing.readers.onnx_moved import on_moved
-from sparsemod.importing.simplify import simplified
 from sparsemod.importing.source import Source
 from sparsemod.layouts import Shape
 
@@ -39,13 +43,4 @@ class Onnx(Reader):
             raise source.broken(f"{len(source.content):,} bytes that are no ONNX model ({error})") from None
         if not model.graph.node:
             raise source.broken("no operators")
-        steps = OnnxFile(model, source, shape, on_moved).steps()
-        model_steps = simplified(steps)
-        name = source.name.rpartition(".")[0]
-        given = steps.shapes[steps.input]
-        if model_steps.quantized:
-            network = described(to_integer_network(model_steps, source.name), steps.metadata)
-            return Imported(name, "ONNX, int8", given, network=network, notes=model_steps.notes)
-        return Imported(
-            name, "ONNX, float", given, module=ImportedNetwork(model_steps).eval(), notes=model_steps.notes
-        )
+        return finished(OnnxFile(model, source, shape, on_moved).steps(), source, "ONNX")

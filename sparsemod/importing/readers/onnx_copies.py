@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsemod.importing.readers.onnx_file import Call, Numbers, rule
+from sparsemod.importing.readers.onnx_file import Call, Length, Numbers, rule
 from sparsemod.importing.readers.onnx_moved import sizes
 from sparsemod.importing.source import checked_shape
 from sparsemod.importing.steps import Scale
@@ -68,6 +68,8 @@ def _shape(call: Call) -> Any:
 @rule("Expand")
 def _expand(call: Call) -> Any:
     value, wanted = call.given(0), call.integers(1) or []
+    if isinstance(value, Length):
+        return value
     if not isinstance(value, np.ndarray):
         raise call.builder.unsupported("only of constants")
     checked_shape(wanted, call.file.source, "a constant")
@@ -75,6 +77,25 @@ def _expand(call: Call) -> Any:
         return np.broadcast_to(value, np.broadcast_shapes(value.shape, tuple(wanted)))
     except ValueError as error:
         raise call.builder.broken(error) from None
+
+
+@rule("Tile")
+def _tile(call: Call) -> Any:
+    repeats = call.integers(1) or []
+    if isinstance(call.given(0), np.ndarray):
+        checked_shape(
+            [a * b for a, b in zip(call.given(0).shape, repeats, strict=True)], call.file.source, "a constant"
+        )
+        return np.tile(call.given(0), repeats)
+    shape, name = call.shape(), call.tensor()
+    if len(repeats) != len(shape) + 1 or repeats[0] != 1 or min(repeats) < 1:
+        raise call.builder.unsupported(f"{repeats} times: the batch axis stays")
+    checked_shape([a * b for a, b in zip(shape, repeats[1:], strict=True)], call.file.source, "a tiling")
+    for axis, times in enumerate(repeats[1:]):
+        if times > 1:
+            places = tuple(range(shape[axis])) * times
+            name = call.view("take", name, f"{call.output}/axis{axis}", axis=axis, places=places)
+    return name
 
 
 @rule("Gather")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.importing.builder import Builder
+from sparsemod.importing.readers.onnx_qoperators import expanded
 from sparsemod.importing.source import MOST_ELEMENTS, MOST_OPERATORS, Source, checked_shape
 from sparsemod.importing.steps import Scale
 from sparsemod.layouts import Shape
@@ -38,12 +39,31 @@ class Numbers:
         self.source, self.offset = source, offset
 
 
-class Moved:
-    """A tensor whose batch axis is not the first in the file: `name` holds it batch first, `place` is the batch axis in the file."""
+class Length:
+    """The length of the vectors of `source` along `axis` of a sample: what a normalization divides by."""
 
-    def __init__(self, name: str, place: int) -> None:
+    def __init__(self, source: str, axis: int) -> None:
+        self.source, self.axis = source, axis
+
+
+class Moved:
+    """A tensor whose batch axis is not the first in the file: `name` holds it batch first, `place` is the batch axis in the file.
+
+    `place` is None where a reshape has joined the batch, of size 1 in the file, with another axis: (T, F) of (1, T, F). The axes of the file are
+    then those of a sample.
+    """
+
+    def __init__(self, name: str, place: int | None) -> None:
         self.name, self.place = name, place
 
+    @property
+    def words(self) -> str:
+        """Where the batch is, for errors."""
+        return "has no batch axis" if self.place is None else f"has the batch as axis {self.place}, not 0"
+
+
+_CONTRIBUTED = ("QuantizeLinear", "DequantizeLinear", "Gelu")
+"""Operators of ONNX Runtime's own domain that are equal to those of ONNX."""
 
 Rule = Callable[["Call"], Any]
 RULES: dict[str, Rule] = {}
@@ -87,6 +107,7 @@ class OnnxFile:
         for node in self._ordered(graph, given):
             self._translate(node)
         outputs = [self.values.get(output.name) for output in graph.output]
+        outputs = [one.name if isinstance(one, Moved) and one.place is None else one for one in outputs]
         if self.builder.refused:
             return self.builder.finish(given, given)
         if len(outputs) != 1 or not isinstance(outputs[0], str):
@@ -121,7 +142,7 @@ class OnnxFile:
     def _ordered(self, graph: Any, given: str) -> list[Any]:
         """Return the operators in an order in which they can run. Raises InvalidInput for a cycle or a missing tensor."""
         known = {*self.values, given}
-        waiting, ordered = list(graph.node), []
+        waiting, ordered = list(expanded(graph.node)), []
         while waiting:
             ready = [node for node in waiting if all(name in known for name in node.input)]
             if not ready:
@@ -176,11 +197,22 @@ class OnnxFile:
             if any(value is UNREAD for value in inputs):
                 unread = [name for name, value in zip(node.input, inputs, strict=True) if value is UNREAD]
                 raise builder.unsupported(f"it reads {unread[0]!r}, an output that is not translated")
-            if node.domain not in ("", "ai.onnx"):
+            if node.domain not in ("", "ai.onnx") and not (
+                node.domain == "com.microsoft" and node.op_type in _CONTRIBUTED
+            ):
                 raise builder.unsupported(operator=f"{node.domain}.{node.op_type}")
             translate = RULES.get(node.op_type)
             if translate is None:
-                raise builder.unsupported()
+                dynamic = node.op_type in (
+                    "DynamicQuantizeLinear",
+                    "MatMulInteger",
+                    "ConvInteger",
+                    "DynamicQuantizeLSTM",
+                    "DynamicQuantizeMatMul",
+                )
+                raise builder.unsupported(
+                    "dynamic quantization: take the float model, or quantize it statically" if dynamic else ""
+                )
             call = Call(self, node, inputs)
             moved = any(isinstance(value, Moved) for value in inputs)
             results = self.on_moved(call) if moved else translate(call)
@@ -236,7 +268,7 @@ class Call:
         """Return the name of an input that depends on the model's input. Raises Unsupported for another one."""
         value = self.given(place)
         if isinstance(value, Moved):
-            raise self.builder.unsupported(f"its input {place} has the batch as axis {value.place}, not 0")
+            raise self.builder.unsupported(f"its input {place} {value.words}")
         if not isinstance(value, str):
             raise self.builder.unsupported(f"its input {place} must depend on the model's input")
         return value

@@ -15,10 +15,11 @@ _SAME_PLACE = frozenset(
     {
         "Relu", "Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Erf", "HardSwish", "Mish", "Softsign", "Clip",
         "LeakyRelu", "Elu", "Celu", "Selu", "Softplus", "Gelu", "HardSigmoid", "ThresholdedRelu", "Identity", "Dropout", "Add", "Sub",
-        "Mul", "Div", "Max", "Min", "MatMul", "Concat", "Slice", "Softmax", "LogSoftmax", "LayerNormalization",
+        "Mul", "Div", "Max", "Min", "MatMul", "Gemm", "QuantizeLinear", "DequantizeLinear", "Concat", "Slice", "Softmax", "LogSoftmax", "LayerNormalization",
     }
 )  # fmt: skip
 _FEWER_AXES = frozenset({"Gather", "Squeeze", "ReduceMean", "ReduceSum", "ReduceMax"})
+_KINDS = _SAME_PLACE | _FEWER_AXES | {"Unsqueeze"}
 
 
 def on_moved(call: Call) -> Any:
@@ -26,38 +27,75 @@ def on_moved(call: Call) -> Any:
     kind = call.node.op_type
     if kind in ("Shape", "Transpose", "Reshape", "GRU", "LSTM"):
         return RULES[kind](call)
+    _separated(call)
     moved = [value for value in call.inputs if isinstance(value, Moved)]
-    place = moved[0].place
+    if not moved:
+        return RULES[kind](call)
+    first, place = moved[0], moved[0].place
+    refused = call.builder.unsupported(f"an input {first.words}")
     plain = any(isinstance(value, str) for value in call.inputs)
     if (
-        plain
-        or any(value.place != place for value in moved)
-        or not (kind in _SAME_PLACE | _FEWER_AXES or kind == "Unsqueeze")
+        kind == "Squeeze"
+        and place is not None
+        and place in [axis % (len(sizes(call))) for axis in call.integers(1, "axes") or []]
     ):
-        raise call.builder.unsupported(f"an input has the batch as axis {place}, not 0")
-    rank = len(call.builder.shapes[moved[0].name]) + 1
-    for value in call.inputs:
-        if (
-            isinstance(value, np.ndarray)
-            and kind in ("Add", "Sub", "Mul", "Div", "Max", "Min")
-            and (value.ndim > 1 or (value.size > 1 and place == rank - 1))
-        ):
-            raise call.builder.unsupported(
-                f"a constant of shape {value.shape} where the batch is axis {place}"
-            )
-    if kind == "MatMul" and place >= rank - 1:
-        raise call.builder.unsupported(f"an input has the batch as axis {place}, not 0")
-    after = _place_after(call, place, rank)
-    inside = _Inside(call, after if kind == "Unsqueeze" else place)
-    made = RULES[kind](inside)
+        return _without_batch(call, first.name, place)
+    if plain or any(value.place != place for value in moved) or kind not in _KINDS:
+        raise refused
+    if place is not None:
+        rank = len(call.builder.shapes[first.name]) + 1
+        for value in call.inputs:
+            if (
+                isinstance(value, np.ndarray)
+                and kind in ("Add", "Sub", "Mul", "Div", "Max", "Min")
+                and (value.ndim > 1 or (value.size > 1 and place == rank - 1))
+            ):
+                raise call.builder.unsupported(
+                    f"a constant of shape {value.shape} where an input {first.words}"
+                )
+        if kind == "Gemm" or (kind == "MatMul" and place >= rank - 1):
+            raise refused
+    after = None if place is None else _place_after(call, place, rank)
+    made = RULES[kind](_Inside(call, after if kind == "Unsqueeze" else place))
     wrapped = [_wrapped(one, after) for one in (made if isinstance(made, list) else [made])]
     return wrapped if isinstance(made, list) else wrapped[0]
+
+
+def _separated(call: Call) -> None:
+    """Give the inputs without a batch axis the one of the other inputs, where they have an axis of size 1 at that place."""
+    builder = call.builder
+    places = {
+        value.place if isinstance(value, Moved) else 0
+        for value in call.inputs
+        if isinstance(value, Moved | str)
+    }
+    known = [place for place in places if place is not None]
+    if len(places) < 2 or len(known) != 1:
+        return
+    (place,) = known
+    for at, value in enumerate(call.inputs):
+        if isinstance(value, Moved) and value.place is None:
+            shape = builder.shapes[value.name]
+            if len(shape) <= place or shape[place] != 1:
+                continue
+            name = call.view(
+                "reshape", value.name, f"{call.output}/input{at}", shape=shape[:place] + shape[place + 1 :]
+            )
+            call.inputs[at] = _wrapped(name, place)
+
+
+def _without_batch(call: Call, name: str, place: int) -> Any:
+    """Squeeze the batch axis, of size 1 in the file, and other axes."""
+    rank = len(sizes(call))
+    gone = sorted({axis % rank for axis in call.integers(1, "axes") or []} - {place})
+    shape = [size for at, size in enumerate(sizes(call)) if at not in (*gone, place)]
+    return Moved(call.view("reshape", name, shape=tuple(shape)), None)
 
 
 class _Inside(Call):
     """A call whose inputs have the batch first; its axes are those of the file."""
 
-    def __init__(self, call: Call, place: int) -> None:
+    def __init__(self, call: Call, place: int | None) -> None:
         inputs = [value.name if isinstance(value, Moved) else value for value in call.inputs]
         super().__init__(call.file, call.node, inputs)
         self._place = place
@@ -65,23 +103,24 @@ class _Inside(Call):
     def axis(self, value: int, rank: int | None = None) -> int:
         """See Call."""
         rank = len(self.shape()) + 1 if rank is None else rank
+        rank -= self._place is None
         axis = int(value) + rank if value < 0 else int(value)
         if not 0 <= axis < rank or axis == self._place:
             raise self.builder.unsupported(f"axis {value}: the batch axis stays")
-        return axis if axis < self._place else axis - 1
+        return axis if self._place is None or axis < self._place else axis - 1
 
     def first_axis(self, value: int) -> int:
         """See Call."""
         axis = self.axis(value)
-        if axis < self._place:
+        if self._place is not None and axis < self._place:
             raise self.builder.unsupported(
                 f"axes from {value} on: the batch axis {self._place} is one of them"
             )
         return axis
 
 
-def _wrapped(value: Any, place: int) -> Any:
-    return Moved(value, place) if isinstance(value, str) and place else value
+def _wrapped(value: Any, place: int | None) -> Any:
+    return Moved(value, place) if isinstance(value, str) and place != 0 else value
 
 
 def _place_after(call: Call, place: int, rank: int) -> int:
@@ -107,12 +146,17 @@ def _place_after(call: Call, place: int, rank: int) -> int:
     return place - sum(axis % rank < place for axis in gone)
 
 
+def _where(call: Call) -> tuple[str, int | None]:
+    """Return input 0 and its batch axis in the file, None without one."""
+    value = call.given(0)
+    return (value.name, value.place) if isinstance(value, Moved) else (call.tensor(), 0)
+
+
 def sizes(call: Call) -> list[int]:
     """Return the sizes of input 0 in the file, 1 for the batch."""
-    value = call.given(0)
-    name, place = (value.name, value.place) if isinstance(value, Moved) else (call.tensor(), 0)
+    name, place = _where(call)
     found = list(call.builder.shapes[name])
-    return [*found[:place], 1, *found[place:]]
+    return found if place is None else [*found[:place], 1, *found[place:]]
 
 
 @rule("Transpose")
@@ -120,11 +164,13 @@ def _transpose(call: Call) -> Any:
     value, order = call.given(0), call.get("perm")
     if isinstance(value, np.ndarray):
         return value.transpose(order)
-    name, place = (value.name, value.place) if isinstance(value, Moved) else (call.tensor(), 0)
-    rank = len(call.builder.shapes[name]) + 1
+    name, place = _where(call)
+    rank = len(call.builder.shapes[name]) + (place is not None)
     order = list(order) if order is not None else list(range(rank))[::-1]
     if sorted(order) != list(range(rank)):
         raise call.builder.broken(f"order {order} of {rank} axes")
+    if place is None:
+        return Moved(call.view("transpose", name, order=tuple(order)), None)
     after = order.index(place)
     axes = tuple(axis - (axis > place) for axis in order if axis != place)
     if axes != tuple(range(rank - 1)) or not (after or place):
@@ -138,28 +184,28 @@ def _reshape(call: Call) -> Any:
     value = call.given(0)
     if isinstance(value, np.ndarray):
         return value.reshape(wanted)
+    name, place = _where(call)
     given = sizes(call)
     total = math.prod(given)
-    new = [given[place] if size == 0 and place < len(given) else size for place, size in enumerate(wanted)]
-    place = value.place if isinstance(value, Moved) else 0
-    if new.count(-1) == 1 and not (place == 0 and new[0] == -1):
+    new = [given[at] if size == 0 and at < len(given) else size for at, size in enumerate(wanted)]
+    if place == 0 and len(new) > 1 and min(new[1:]) > 0 and math.prod(new[1:]) == total:
+        # The first axis is the batch, whatever number the file has for it.
+        return call.view("reshape", shape=tuple(new[1:]))
+    if new.count(-1) == 1:
         rest = math.prod(size for size in new if size != -1)
         new = [total // rest if size == -1 and rest else size for size in new]
-    if place == 0:
-        # The first axis is the batch, whatever number the file has for it.
-        if len(new) < 2 or min(new[1:]) < 1 or math.prod(new[1:]) != total:
-            raise call.builder.unsupported(f"from {tuple(given[1:])} to {wanted}: the batch axis stays first")
-        return call.view("reshape", shape=tuple(new[1:]))
-    after = _same_axis(given, new, place)
-    if after is None or min(new, default=0) < 1 or math.prod(new) != total:
-        raise call.builder.unsupported(f"from {given} to {wanted} where the batch is axis {place}")
-    shape: Shape = tuple(new[:after] + new[after + 1 :])
-    made = call.view("reshape", value.name, shape=shape)
-    return Moved(made, after) if after else made
+    if min(new, default=0) < 1 or math.prod(new) != total:
+        raise call.builder.unsupported(f"from {tuple(given)} to {wanted}, where the batch is counted as 1")
+    after = _axis_after(given, new, place)
+    shape: Shape = tuple(new if after is None else new[:after] + new[after + 1 :])
+    made = call.view("reshape", name, shape=shape)
+    return Moved(made, after) if after != 0 else made
 
 
-def _same_axis(given: list[int], new: list[int], place: int) -> int | None:
-    """Return the axis of size 1 in `new` with as many elements before it as the axis `place` has in `given`."""
+def _axis_after(given: list[int], new: list[int], place: int | None) -> int | None:
+    """Return the batch axis of `new`, which has size 1: the one with as many elements before it as in `given`. None without one."""
+    alone = [at for at, size in enumerate(new) if size == 1]
+    if place is None:
+        return alone[0] if alone else None
     before = math.prod(given[:place])
-    candidates = [at for at, size in enumerate(new) if size == 1 and math.prod(new[:at]) == before]
-    return candidates[0] if candidates else None
+    return next((at for at in alone if math.prod(new[:at]) == before), None)

@@ -1,190 +1,14 @@
-"""Translation of ONNX operators to steps."""
+"""Translation of ONNX functions, poolings and reductions to steps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from sparsemod.graph.functions import X
-from sparsemod.importing.readers.onnx_file import Call, Numbers, Quantized, rule
-from sparsemod.importing.windows import pool, same_padding
-
-# -- int8
-
-
-@rule("QuantizeLinear")
-def _quantize(call: Call) -> Any:
-    scale, unsigned = call.scale(call.constant(1), call.constant(2))
-    if not isinstance(call.given(0), str):
-        raise call.builder.unsupported("a constant that the file itself quantizes")
-    made = call.emit("quantize", (call.tensor(),))
-    call.builder.scales[made] = scale
-    if unsigned:
-        call.file.unsigned.add(made)
-    return made
-
-
-@rule("DequantizeLinear")
-def _dequantize(call: Call) -> Any:
-    value = call.given(0)
-    if isinstance(value, np.ndarray):
-        return _constant_of(call, value)
-    name = call.tensor()
-    scale, unsigned = call.scale(call.constant(1), call.constant(2))
-    known = call.builder.scales.get(name)
-    if known is None:
-        if unsigned and name not in call.file.unsigned and call.builder.steps:
-            raise call.builder.unsupported("uint8 values of unknown origin")
-        call.builder.scales[name] = scale
-    elif known != scale:
-        raise call.builder.unsupported(
-            f"a tensor of scale {known.scale:g} is read with scale {scale.scale:g}"
-        )
-    return name
-
-
-def _constant_of(call: Call, value: Any) -> Quantized:
-    scale, zero = np.asarray(call.constant(1), np.float32), call.constant(2)
-    axis = int(call.get("axis", 1)) % max(1, value.ndim)
-    if value.dtype == np.uint8:
-        value = (value.astype(np.int16) - 128).astype(np.int8)
-        zero = np.full(scale.shape, -128) if zero is None else zero.astype(np.int16) - 128
-    if value.dtype not in (np.int8, np.int32):
-        raise call.builder.unsupported(f"constants of type {value.dtype}; int8, uint8 or int32")
-    if zero is not None and np.any(zero):
-        if value.dtype != np.int8:
-            raise call.builder.unsupported("a bias with a zero point")
-        # Only layers with weights need a zero point of 0; for them `weights` raises an error.
-        shape = (
-            [-1 if at == axis else 1 for at in range(value.ndim)]
-            if scale.size > 1
-            else [1] * max(1, value.ndim)
-        )
-        return Quantized(value.astype(np.int16) - zero.astype(np.int16).reshape(shape), scale, axis)
-    return Quantized(value, scale, axis)
-
-
-def _weights(call: Call, place: int, axis: int, transpose: bool = False) -> dict[str, Any]:
-    """Return weight and weight_scale of a layer; `axis` is that of its outputs."""
-    value = call.given(place)
-    if not isinstance(value, Quantized):
-        array = np.asarray(call.constant(place), np.float32)
-        return {"weight": array.T.copy() if transpose else array}
-    if value.values.dtype != np.int8:
-        raise call.builder.unsupported("asymmetric weights: quantize them with a zero point of 0 (symmetric)")
-    if value.values.min() < -127:
-        hint = "a weight of -128: quantize to -127 to 127"
-        raise call.builder.unsupported(hint)
-    if value.scale.size > 1 and value.axis != axis:
-        raise call.builder.unsupported(f"scales of weights along axis {value.axis}, not {axis}")
-    weight = value.values.T.copy() if transpose else value.values
-    return {"weight": weight, "weight_scale": value.scale.reshape(-1)}
-
-
-def _bias(call: Call, place: int, weights: dict[str, Any], factor: float = 1.0) -> Any:
-    """Return the bias: in an int8 layer as whole numbers with the scale of input x weights."""
-    value = call.given(place)
-    if value is None or "weight_scale" not in weights:
-        return None if value is None else np.asarray(call.constant(place), np.float32).reshape(-1) * factor
-    scale = call.builder.scales.get(call.tensor())
-    if scale is None:
-        return np.asarray(call.constant(place), np.float32).reshape(-1)
-    unit = np.float64(scale.scale) * np.asarray(weights["weight_scale"], np.float64)
-    unit = np.where(unit == 0, 1.0, unit)
-    if isinstance(value, Quantized) and value.values.dtype == np.int32:
-        given = np.broadcast_to(value.scale.astype(np.float64).reshape(-1), value.values.reshape(-1).shape)
-        if np.allclose(given, unit, rtol=1e-5):
-            return value.values.reshape(-1).astype(np.int32)
-    real = np.asarray(call.constant(place), np.float64).reshape(-1)
-    note = f"{call.builder.title}: its bias is rounded to multiples of input scale x weight scale"
-    call.builder.notes.append(note)
-    return np.clip(np.rint(real / unit), -(2**30), 2**30).astype(np.int32)
-
-
-# -- layers with weights
-
-
-def _two(numbers: Sequence[int]) -> tuple[int, int]:
-    """Return one or two numbers as (rows, columns); sequences have one row."""
-    rows, columns = (1, *numbers)[-2:]
-    return int(rows), int(columns)
-
-
-def _window(call: Call, kernel: tuple[int, ...]) -> dict[str, Any]:
-    """Return kernel, stride, dilation and padding of a window, of sequences with one row."""
-    count = len(kernel)
-    stride, dilation = (_two(call.get(name, [1] * count)) for name in ("strides", "dilations"))
-    rows = _two(kernel)
-    auto = call.get("auto_pad", "NOTSET")
-    shape = call.shape()
-    size = _two(shape[1:])
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        padding = same_padding(size, rows, stride, dilation, auto == "SAME_LOWER")
-    else:
-        pads = list(call.get("pads", [0] * 2 * count)) if auto != "VALID" else [0] * 2 * count
-        before, after = [0, 0, *pads[:count]][-2:], [0, 0, *pads[count:]][-2:]
-        padding = (before[0], after[0], before[1], after[1])
-    if min(padding) < 0 or min(stride) < 1 or min(dilation) < 1 or min(rows) < 1:
-        raise call.builder.broken(f"padding {padding}, strides {stride}, dilations {dilation}")
-    return {"kernel": rows, "stride": stride, "dilation": dilation, "padding": padding}
-
-
-@rule("Conv")
-def _conv(call: Call) -> str:
-    weights = _weights(call, 1, 0)
-    weight = weights["weight"]
-    if weight.ndim not in (3, 4) or weight.ndim != len(call.shape()) + 1:
-        raise call.builder.unsupported(f"weights of shape {weight.shape} on samples of shape {call.shape()}")
-    window = _window(call, weight.shape[2:])
-    window.pop("kernel")
-    bias = _bias(call, 2, weights)
-    weights["weight"] = weight if weight.ndim == 4 else weight[:, :, None]
-    return call.emit(
-        "conv", (call.tensor(),), **weights, bias=bias, groups=int(call.get("group", 1)), **window
-    )
-
-
-@rule("ConvTranspose")
-def _conv_transpose(call: Call) -> str:
-    weight = np.asarray(call.constant(1), np.float32)
-    if weight.ndim not in (3, 4) or call.get("output_shape") is not None:
-        raise call.builder.unsupported(f"weights of shape {weight.shape}")
-    window = _window(call, weight.shape[2:])
-    window.pop("kernel")
-    extra = tuple([0, 0, *call.get("output_padding", [0] * (weight.ndim - 2))][-2:])
-    bias = call.constant(2)
-    weight = weight if weight.ndim == 4 else weight[:, :, None]
-    return call.emit(
-        "conv_transpose", (call.tensor(),), weight=weight, bias=bias, output_padding=extra, groups=int(call.get("group", 1)), **window
-    )  # fmt: skip
-
-
-@rule("Gemm")
-def _gemm(call: Call) -> str:
-    if call.get("transA", 0):
-        raise call.builder.unsupported("transA")
-    transposed = bool(call.get("transB", 0))
-    alpha, beta = float(call.get("alpha", 1.0)), float(call.get("beta", 1.0))
-    weights = _weights(call, 1, 0 if transposed else 1, transpose=not transposed)
-    if (alpha, beta) != (1.0, 1.0) and "weight_scale" in weights:
-        raise call.builder.unsupported("int8 with alpha or beta")
-    if alpha != 1.0:
-        weights["weight"] = weights["weight"] * np.float32(alpha)
-    bias = _bias(call, 2, weights, beta)
-    if bias is not None and bias.size == 1 and len(weights["weight"]) > 1:
-        bias = np.broadcast_to(bias, (len(weights["weight"]),)).copy()
-    return call.emit("linear", (call.tensor(),), **weights, bias=bias)
-
-
-@rule("MatMul")
-def _matmul(call: Call) -> str:
-    if isinstance(call.given(1), str):
-        return call.emit("matmul", (call.tensor(), call.tensor(1)))
-    weights = _weights(call, 1, 1, transpose=True)
-    if weights["weight"].ndim != 2:
-        raise call.builder.unsupported("weights that are no matrix")
-    return call.emit("linear", (call.tensor(),), **weights, bias=None)
-
+from sparsemod.importing.readers.onnx_file import Call, Length, rule
+from sparsemod.importing.readers.onnx_weighted import window
+from sparsemod.importing.windows import pool
 
 # -- functions
 
@@ -203,7 +27,9 @@ def _plain(call: Call) -> Any:
 
 
 @rule("Clip")
-def _clip(call: Call) -> str:
+def _clip(call: Call) -> Any:
+    if isinstance(call.given(0), Length):
+        return call.given(0)  # a lower bound of the length, against a division by 0
     bounds = []
     for place, name in ((1, "min"), (2, "max")):
         value = call.constant(place)
@@ -252,85 +78,6 @@ def _pow(call: Call) -> str:
     return call.emit("function", (call.tensor(),), function=function)
 
 
-# -- arithmetic
-
-_PAIRS = {
-    "Add": "add",
-    "Sub": "subtract",
-    "Mul": "multiply",
-    "Div": "divide",
-    "Max": "maximum",
-    "Min": "minimum",
-}
-_NUMPY: dict[str, Any] = {
-    "Add": np.add,
-    "Sub": np.subtract,
-    "Mul": np.multiply,
-    "Max": np.maximum,
-    "Min": np.minimum,
-}
-
-
-@rule(*_PAIRS)
-def _pair(call: Call) -> Any:
-    kind = call.node.op_type
-    if len(call.inputs) != 2:
-        raise call.builder.unsupported(f"{len(call.inputs)} inputs")
-    first, second = call.inputs
-    for number, other in ((first, second), (second, first)):
-        if (
-            isinstance(number, Numbers)
-            and isinstance(other, np.ndarray)
-            and kind == "Add"
-            and other.size == 1
-        ):
-            return Numbers(number.source, number.offset + int(other.reshape(-1)[0]))
-    if isinstance(first, str) and isinstance(second, str):
-        return call.emit("pair", (first, second), operator=_PAIRS[kind])
-    constants = [isinstance(value, np.ndarray | Quantized) for value in (first, second)]
-    if all(constants):
-        a, b = call.constant(0), call.constant(1)
-        if kind == "Div":
-            return a // b if a.dtype.kind in "iu" else a / b
-        return _NUMPY[kind](a, b)
-    if not any(constants):
-        raise call.builder.unsupported("whole numbers that depend on the input")
-    reverse = constants[0]
-    return _with_constant(call, call.constant(0 if reverse else 1), reverse, 1 if reverse else 0)
-
-
-def _with_constant(call: Call, value: Any, reverse: bool, place: int) -> str:
-    """Add arithmetic with a constant; a bias after a product becomes the product's bias."""
-    name, rank = call.tensor(place), len(call.shape(place))
-    array = np.asarray(value, np.float32)
-    if array.size == 1:
-        array = array.reshape(())
-    elif array.ndim == rank + 1 and array.shape[0] == 1:
-        array = array[0]
-    elif array.ndim > rank:
-        raise call.builder.unsupported(f"a constant of shape {array.shape}")
-    operator = _PAIRS[call.node.op_type]
-    last = call.builder.steps[-1] if call.builder.steps else None
-    quantized = name in call.builder.scales
-    if (
-        operator == "add"
-        and last is not None
-        and last.output == name
-        and last.kind == "linear"
-        and not quantized
-    ):
-        float_weights = last.attributes.get("weight_scale") is None
-        if (
-            float_weights
-            and last.attributes["bias"] is None
-            and array.size in (1, len(last.attributes["weight"]))
-        ):
-            bias = np.broadcast_to(array.reshape(-1), (len(last.attributes["weight"]),)).copy()
-            call.builder.steps.pop()
-            return call.builder.emit("linear", last.inputs, call.output, {**last.attributes, "bias": bias})
-    return call.emit("constant", (name,), operator=operator, value=array, reverse=reverse)
-
-
 # -- pooling and means
 
 
@@ -338,10 +85,10 @@ def _with_constant(call: Call, value: Any, reverse: bool, place: int) -> str:
 def _pool(call: Call) -> Any:
     if len(call.shape()) not in (2, 3):
         raise call.builder.unsupported(f"samples of shape {call.shape()}")
-    window = _window(call, tuple(call.get("kernel_shape")))
+    geometry = window(call, tuple(call.get("kernel_shape")))
     return pool(
         call.builder, "max_pool" if call.node.op_type == "MaxPool" else "avg_pool", call.tensor(), call.output,
-        window["kernel"], window["stride"], window["padding"], dilation=window["dilation"],
+        geometry["kernel"], geometry["stride"], geometry["padding"], dilation=geometry["dilation"],
         ceil=bool(call.get("ceil_mode", 0)), count_padding=bool(call.get("count_include_pad", 0)),
     )  # fmt: skip
 
@@ -355,6 +102,15 @@ def _global_mean(call: Call) -> str:
 def _global_max(call: Call) -> str:
     axes = tuple(range(1, len(call.shape())))
     return call.emit("reduce", (call.tensor(),), operator="max", axes=axes, keep=True)
+
+
+@rule("ReduceProd")
+def _product(call: Call) -> Any:
+    """Arithmetic of shapes."""
+    axes = call.integers(1, "axes")
+    return np.prod(
+        call.constant(0), axis=None if axes is None else tuple(axes), keepdims=bool(call.get("keepdims", 1))
+    )
 
 
 @rule("ReduceMean", "ReduceSum", "ReduceMax")
@@ -390,3 +146,11 @@ def _normalize(call: Call) -> str:
     if call.get("p", 2) != 2:
         raise call.builder.unsupported("only p = 2")
     return call.emit("l2_normalize", (call.tensor(),), axis=call.axis(int(call.get("axis", -1))))
+
+
+@rule("ReduceL2")
+def _length(call: Call) -> Length:
+    axes = call.integers(1, "axes") or []
+    if len(axes) != 1 or not call.get("keepdims", 1):
+        raise call.builder.unsupported("over one axis that stays, as in a division of a tensor by its length")
+    return Length(call.tensor(), call.axis(axes[0]))

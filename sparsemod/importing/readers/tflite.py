@@ -9,13 +9,10 @@ Source: TensorFlow Lite's schema (version 3) and its 8-bit quantization specific
 from typing import Any
 
 from sparsemod.errors import ToolsMissing
-from sparsemod.importing.float_network import ImportedNetwork
-from sparsemod.importing.integer import to_integer_network
-from sparsemod.importing.metadata import described
+from sparsemod.importing.finish import finished
 from sparsemod.importing.reader import READERS, Imported, Reader
 from sparsemod.importing.readers import tflite_copies, tflite_recurrent, tflite_rules  # noqa: F401  register the rules
 from sparsemod.importing.readers.tflite_file import TfliteFile
-from sparsemod.importing.simplify import simplified
 from sparsemod.importing.source import Source
 from sparsemod.layouts import Shape
 
@@ -39,25 +36,5 @@ class TfLite(Reader):
         except Exception as error:  # noqa: BLE001  of flatbuffers: offsets outside of the file
             raise source.broken(f"a damaged file ({type(error).__name__}: {error})") from None
         steps = TfliteFile(model, schema, source).steps()
-        model_steps = simplified(steps)
-        name, given = source.name.rpartition(".")[0], steps.shapes[steps.input]
-        images = len(given) == 3
-        if model_steps.quantized:
-            network = described(to_integer_network(model_steps, source.name), steps.metadata)
-            return Imported(
-                name,
-                "TensorFlow Lite, int8",
-                given,
-                network=network,
-                channels_last=images,
-                notes=model_steps.notes,
-            )
-        module = ImportedNetwork(model_steps).eval()
-        return Imported(
-            name,
-            "TensorFlow Lite, float",
-            given,
-            module=module,
-            channels_last=images,
-            notes=model_steps.notes,
-        )
+        images = len(steps.shapes[steps.input]) == 3
+        return finished(steps, source, "TensorFlow Lite", channels_last=images)

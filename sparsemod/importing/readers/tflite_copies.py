@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sparsemod.importing.readers.tflite_file import IMAGE, Call, Numbers, rule
+from sparsemod.importing.source import checked_shape
 
 
 @rule("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
@@ -28,6 +29,23 @@ def _reshape(call: Call) -> Any:
     if len(wanted) < 2 or math.prod(wanted[1:]) != count or min(wanted[1:]) < 1:
         raise call.builder.unsupported(f"from {call.shape()} to {wanted}: the batch axis stays first")
     return call.to_file_shape(call.in_file_order(), tuple(wanted[1:]))
+
+
+@rule("TILE")
+def _tile(call: Call) -> str:
+    repeats, shape = call.integers(1), list(call.shape())
+    if len(repeats) != call.rank() or repeats[0] != 1 or min(repeats) < 1:
+        raise call.builder.unsupported(f"{repeats} times: the batch axis stays")
+    times = {call.axis(place + 1): count for place, count in enumerate(repeats[1:])}
+    checked_shape([size * times[axis] for axis, size in enumerate(shape)], call.file.source, "a tiling")
+    name = call.tensor()
+    for axis, count in times.items():
+        if count > 1:
+            name = call.view(
+                "take", name, f"{call.output}/axis{axis}", axis=axis, places=tuple(range(shape[axis])) * count
+            )
+            call.scaled(name)
+    return name
 
 
 @rule("TRANSPOSE")

@@ -1,5 +1,6 @@
 """Translation of TensorFlow Lite operators to steps."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -103,12 +104,14 @@ def _depthwise(call: Call) -> str:
 
 @rule("FULLY_CONNECTED")
 def _linear(call: Call) -> str:
-    raw = call.raw(1)
-    if raw.ndim != 2 or (call.option("keepNumDims") and len(call.shape()) > 1):
-        raise call.builder.unsupported(f"weights of shape {raw.shape} on samples of shape {call.shape()}")
+    raw, shape = call.raw(1), call.shape()
+    each = bool(call.option("keepNumDims")) and len(shape) > 1
+    rows = len(shape) == 2 and not each and raw.ndim == 2 and shape[1] == raw.shape[1] != math.prod(shape)
+    if raw.ndim != 2 or (each and len(shape) != 2):
+        raise call.builder.unsupported(f"weights of shape {raw.shape} on samples of shape {shape}")
     weights = _weights(call, 1, raw, 0)
     x = call.tensor()
-    if len(call.shape()) > 1:
+    if len(shape) > 1 and not each and not rows:
         x = call.view("flatten", call.in_file_order(), f"{call.output}/vector")
         call.builder.scales.update(
             {x: call.builder.scales[call.tensor()]} if call.tensor() in call.builder.scales else {}
@@ -117,21 +120,32 @@ def _linear(call: Call) -> str:
     return call.emit("linear", (x,), **weights, bias=bias, clamp=call.clamp())
 
 
+@rule("BATCH_MATMUL")
+def _matmul(call: Call) -> str:
+    if max(call.rank(0), call.rank(1)) > IMAGE:
+        raise call.builder.unsupported("of tensors of more than 4 axes")
+    sides = []
+    for place, turned in ((0, call.option("adjX")), (1, call.option("adjY"))):
+        x, count = call.in_file_order(place), call.rank(place) - 1
+        order = (*range(count - 2), count - 1, count - 2)
+        sides.append(call.view("transpose", x, f"{call.output}/turned{place}", order=order) if turned else x)
+    made = call.builder.emit("matmul", (sides[0], sides[1]), f"{call.output}/product")
+    if call.rank() != IMAGE:
+        return call.scaled(made)
+    return call.view("transpose", call.scaled(made), order=(2, 0, 1))
+
+
 @rule("TRANSPOSE_CONV")
 def _transposed(call: Call) -> str:
-    raw = call.raw(1)
-    if raw.dtype.kind != "f":
-        raise call.builder.unsupported("int8")
+    raw = call.real(1)
     x = call.tensor(2)
     shape, wanted = call.builder.shapes[x], [int(n) for n in call.raw(0).reshape(-1)]
     stride = (int(call.option("strideH", 1)), int(call.option("strideW", 1)))
     padding, extra = [], []
     for axis in (0, 1):
-        whole = (shape[axis + 1] - 1) * stride[axis] + raw.shape[axis + 1]
-        cut = whole - wanted[axis + 1]
-        before = max(0, cut) // 2
-        padding += [before, before]
-        extra.append(wanted[axis + 1] - (whole - 2 * before))
+        cut = (shape[axis + 1] - 1) * stride[axis] + raw.shape[axis + 1] - wanted[axis + 1]
+        padding += [max(0, cut) // 2, max(0, cut) - max(0, cut) // 2]
+        extra.append(max(0, -cut))
     if any(not 0 <= e < s for e, s in zip(extra, stride, strict=True)):
         raise call.builder.unsupported(f"to {wanted[1:3]} positions with stride {stride}")
     bias = None if call.given(3) is None else call.real(3)
