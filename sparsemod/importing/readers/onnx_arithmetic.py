@@ -134,7 +134,7 @@ def _where(call: Call) -> Any:
     if all(isinstance(value, np.ndarray) for value in call.inputs):
         return np.where(*call.inputs)
     source, condition = _function_of(call, call.tensor(0))
-    chosen = []
+    chosen: list[Any] = []
     for place in (1, 2):
         value = call.given(place)
         if isinstance(value, str):
