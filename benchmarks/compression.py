@@ -46,18 +46,22 @@ TRAINING = {"learning_rate": 3e-3, "batch_size": 64}
 
 @dataclass(frozen=True)
 class Size:
-    """Samples (None: all), epochs of references and of retraining, reference networks, dense networks of the search."""
+    """Samples (None: all), epochs of references and of retraining, reference networks, dense networks of the search.
+
+    `sobol`: how many of the dense networks are Sobol points; half of them if it is not given.
+    """
 
     limit: int | None
     epochs: int
     retraining: int
     nets: int
     dense: int
+    sobol: int | None = None
 
 
 SHORT = {
     "digits": Size(None, 20, 8, 3, 40),
-    "mnist": Size(3_000, 8, 4, 1, 24),
+    "mnist": Size(3_000, 8, 4, 1, 56, sobol=12),
     "cifar10": Size(2_000, 6, 3, 1, 16),
 }
 FULL = {
@@ -83,7 +87,7 @@ def specs(name: str, size: Size) -> dict[str, ExperimentSpec]:
             "retrain_epochs": size.retraining, "spacing": [{"type": "manual", "values": [1 / r for r in RATIOS]}],
         },
     }  # fmt: skip
-    epochs, first = size.epochs + size.retraining, size.dense // 2
+    epochs, first = size.epochs + size.retraining, size.dense // 2 if size.sobol is None else size.sobol
     rounds = {
         "r1": {"trials": first, "epochs": epochs},
         "r2": {"trials": size.dense - first, "epochs": epochs},

@@ -14,7 +14,7 @@ from sparsemod.quantization import IntegerNetwork
 from sparsemod.quantization.arithmetic import quantize_multiplier
 from sparsemod.quantization.layers import Add, AvgPool, Conv, GlobalAvgPool, Layer, Linear, MaxPool
 
-_FOLDERS = ("BasicMath", "Convolution", "FullyConnected", "NNSupport", "Pooling")
+_FOLDERS = ("BasicMath", "Convolution", "FullyConnected", "NNSupport", "Pooling", "Transpose")
 _MARK = "#ifndef NN_LAYER_DONE\n#define NN_LAYER_DONE(layer) ((void)0)\n#endif\n"
 
 
@@ -42,7 +42,16 @@ class Writer:
     def __init__(self, network: IntegerNetwork) -> None:
         self.network, self.plan = network, plan(network, "")
         problem = self.plan.layout.problem
-        steps = tuple(replace(step, scratch=0) for step in problem.steps)
+        # Its convolutions may not overwrite their inputs.
+        apart = {str(i) for i, node in enumerate(self.plan.layout.nodes) if node.kind in ("conv", "linear")}
+        steps = tuple(
+            replace(
+                step,
+                scratch=0,
+                overlaps={n: d for n, d in step.overlaps.items() if d == 0 and step.name not in apart},
+            )
+            for step in problem.steps
+        )
         self.memory = plan_arena(replace(problem, steps=steps))
         self.constants: list[str] = []
         self.calls: list[str] = []

@@ -24,6 +24,7 @@ import asyncio
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
@@ -132,6 +133,15 @@ def fill(url: str, done: int, queued: int) -> None:
     store.close()
 
 
+def answers(port: int) -> bool:
+    """Return whether a server listens on the port."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
 @contextmanager
 def serving(code: Path, url: str, folder: Path) -> Iterator[tuple[int, int]]:
     """Run the server of the checkout `code` on the database; yield its port and its process id."""
@@ -146,11 +156,10 @@ def serving(code: Path, url: str, folder: Path) -> Iterator[tuple[int, int]]:
         process = subprocess.Popen(words, cwd=code, env=environment, stdout=log, stderr=log)
         try:
             limit = time.monotonic() + 120
-            while b"listening" not in (folder / "log").read_bytes():
+            while not answers(port):
                 if time.monotonic() > limit or process.poll() is not None:
                     raise RuntimeError((folder / "log").read_text())
                 time.sleep(0.1)
-            time.sleep(1.0)
             yield port, process.pid
         finally:
             process.terminate()

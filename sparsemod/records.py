@@ -67,7 +67,8 @@ class DataInfo(Record):
     """The facts about a dataset that a network needs.
 
     `shape` is the shape of one sample; `layout` names its axes (see `sparsemod.layouts`). `sequences`: samples have
-    different numbers of valid steps, and zeros as padding after them. `classes`: the number of classes, labels or values.
+    different numbers of valid steps, and zeros as padding after them; `packed`: the user's collate_fn packs them, and a module
+    class of the user gets packed sequences. `classes`: the number of classes, labels or values.
     `outputs`: the shape of a network's outputs for one sample, by default (classes,); (classes, H, W) for a class at each
     position.
 
@@ -80,6 +81,7 @@ class DataInfo(Record):
     classes: int
     layout: str = ""
     sequences: bool = False
+    packed: bool = False
     outputs: tuple[int, ...] = ()
 
     @model_validator(mode="before")
@@ -131,6 +133,11 @@ class Measurement(Record):
     def on_test(self) -> bool:
         """Whether it was measured on test data, which no choice may depend on."""
         return self.split == "test"
+
+    @property
+    def by_epoch(self) -> tuple[tuple[int, float], ...]:
+        """The curve of a quantity that was measured in several epochs, (epoch, value) each; empty for others."""
+        return tuple((int(epoch), float(value)) for epoch, value in self.detail.get("by_epoch", ()))
 
 
 class Measured(Record):

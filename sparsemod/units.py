@@ -140,6 +140,8 @@ TRAINED = tuple(name for name, one in METRICS.items() if one.trained)
 """The metrics of tasks. A spec minimizes at most one of them, the metric of its task."""
 CHOICES = (*OBJECTIVES, *LINKED, ENERGY, "training_memory", *TRAINED[1:])
 """The metrics that can be objectives; a spec names one to four."""
+ANGLE = "gradient_angle"
+"""The angle between a training rule's gradient and the true one: a metric of a trial, no objective and no budget."""
 ALIASES = {"size": "model_size", "memory": "working_memory", "time": "latency"}
 
 
@@ -158,11 +160,15 @@ def metric(name: str, field: str) -> Metric:
 
 def show_value(name: str, value: float) -> str:
     """A metric's value with its unit, for people; the plain number of a metric that is not in `METRICS`."""
+    if name == ANGLE:
+        return f"{value:.1f}°"
     return METRICS[name].show(value) if name in METRICS else f"{value:,.6g}"
 
 
 def title(name: str) -> str:
     """What a metric is called in tables and plots."""
+    if name == ANGLE:
+        return "angle to the true gradient"
     return METRICS[name].title if name in METRICS else name
 
 

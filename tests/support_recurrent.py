@@ -90,7 +90,7 @@ def random_sequence_module(
             length, pooled = length // 2, pooled * 2
     both, units = bool(rng.integers(2)) and not streams, int(rng.integers(1, 10))
     layer = (nn.GRU, nn.LSTM)[rng.integers(2)](
-        channels, units, int(rng.integers(1, 4)), batch_first=bool(rng.integers(2)), bidirectional=both,
+        channels, units, int(rng.integers(1, 6)), batch_first=bool(rng.integers(2)), bidirectional=both,
         bias=bool(rng.random() < 0.8),
     )  # fmt: skip
     end = ENDS[rng.integers(3 if streams else len(ENDS))]

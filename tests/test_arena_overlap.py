@@ -7,9 +7,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sparsemod.arena import MEMORY, Node
+from sparsemod.arena import MEMORY, Memory, Node
 from sparsemod.kinds.dsp import DspConv, dsp_loops
 from sparsemod.kinds.dsp_depthwise import DspDepthwise
+from sparsemod.kinds.mve import MveConv, mve_loops
+from sparsemod.kinds.mve_depthwise import MveDepthwise
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 
@@ -71,6 +73,20 @@ def direct(window: Window, channels: int, outputs: int, size: tuple[int, int]) -
             yield "write", number * outputs + output
 
 
+def pairs(window: Window, channels: int, outputs: int, size: tuple[int, int]) -> Iterator[Access]:
+    """Both windows of a pair are read again for each output, as in mve_conv.c; an odd last window joins the one before it."""
+    places = list(itertools.product(*map(range, window.counts(size))))
+    count = len(places)
+    for start in range(0, count, 2):
+        first = max(0, min(start, count - 2))
+        both = range(first, min(count, first + 2))
+        for output in range(outputs):
+            for number in both:
+                for tap in taps(window, size, *places[number]):
+                    yield from (("read", tap * channels + c) for c in range(channels))
+            yield from (("write", number * outputs + output) for number in both)
+
+
 def channelwise(window: Window, channels: int, size: tuple[int, int]) -> Iterator[Access]:
     """Channel by channel at each position, as in nn_depthwise and in pooling."""
     for number, place in enumerate(itertools.product(*map(range, window.counts(size)))):
@@ -91,6 +107,28 @@ def strips(loops: DspDepthwise) -> Iterator[Access]:
                     yield "read", (row * loops.size[1] + column) * loops.channels + channel
         for place in range(first * columns, (first + count) * columns):
             yield "write", place * loops.channels + channel
+
+
+def words(loops: MveDepthwise) -> Iterator[Access]:
+    """Groups of rows, as in mve_depthwise.c, whose 16 channels at a time are one here; a last single row joins the one before it."""
+    window, (rows, columns), row = loops.window, loops.made, 0
+    while row < rows:
+        groups = min((rows - row) // loops.down, loops.groups)
+        first, count = (row, groups) if groups else (row - 1, 1)
+        for channel in range(loops.channels):
+            for line in range(count * 2 + loops.lines - 2):
+                place = first * loops.stride - window.padding[0] + line
+                if 0 <= place < loops.size[0]:
+                    for column in range(loops.size[1]):
+                        yield "read", (place * loops.size[1] + column) * loops.channels + channel
+            for made in range(first * columns, (first + count * loops.down) * columns):
+                yield "write", made * loops.channels + channel
+        row = first + count * loops.down
+
+
+def distance_of(memory: Memory) -> int:
+    assert memory.overlap is not None
+    return memory.overlap
 
 
 def least_distance(accesses: Iterator[Access]) -> int:
@@ -140,10 +178,11 @@ def test_convolutions_never_overwrite_what_they_still_read(
         assert memory.overlap <= max(0, least_distance(iter(accesses))), "no byte is kept without a reason"
     loops = dsp_loops(window, channels, outputs, size)
     if isinstance(loops, DspConv):
-        assert memory.dsp is not None and memory.dsp.overlap is not None
-        assert is_safe(gathered(window, channels, outputs, size, 2), memory.dsp.overlap)
+        assert is_safe(gathered(window, channels, outputs, size, 2), distance_of(memory.own["dsp"]))
         on_core = memory.overlap_on("cortex-m4")
         assert on_core is not None and is_safe(iter(accesses), on_core), "the plain kernel stands beside it"
+    if isinstance(mve_loops(window, channels, outputs, size), MveConv):
+        assert is_safe(pairs(window, channels, outputs, size), distance_of(memory.own["mve"]))
 
 
 @settings(deadline=None, max_examples=150)
@@ -159,8 +198,10 @@ def test_depthwise_kernels_and_pools_never_overwrite_what_they_still_read(
         assert memory.overlap is not None and is_safe(channelwise(window, channels, size), memory.overlap)
     loops = dsp_loops(window, channels, channels, size)
     if isinstance(loops, DspDepthwise):
-        assert conv.dsp is not None and conv.dsp.overlap is not None
-        assert is_safe(strips(loops), conv.dsp.overlap)
+        assert is_safe(strips(loops), distance_of(conv.own["dsp"]))
+    vectors = mve_loops(window, channels, channels, size)
+    if isinstance(vectors, MveDepthwise):
+        assert is_safe(words(vectors), distance_of(conv.own["mve"]))
 
 
 @pytest.mark.parametrize("rows", [9, 40])
@@ -180,3 +221,28 @@ def test_a_stated_distance_is_the_one_that_the_layer_needs() -> None:
     assert MEMORY.rule("conv", "n")(*memory_of("conv", window, 4, 16, (8, 8))).overlap == 64 * 16 - 63 * 4
     assert MEMORY.rule("conv", "n")(*memory_of("conv", window, 16, 4, (8, 8))).overlap == 4
     assert MEMORY.rule("linear", "n")(*memory_of("linear", window, 4, 4, (1, 1))).overlap is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "stride", "top"),
+    list(itertools.product((2, 3, 7, 12, 13), (4, 40, 90), (1, 2), (0, 1))),
+)
+def test_depthwise_kernels_of_a_layers_own(rows: int, columns: int, stride: int, top: int) -> None:
+    window = Window((3, 3), (stride, stride), (top, 1, 1, 1), groups=3)
+    if min(window.counts((rows, columns))) < 1:
+        return
+    memory = MEMORY.rule("conv", "n")(*memory_of("conv", window, 3, 3, (rows, columns)))
+    narrow = dsp_loops(window, 3, 3, (rows, columns))
+    vector = mve_loops(window, 3, 3, (rows, columns))
+    assert isinstance(narrow, DspDepthwise) and is_safe(strips(narrow), distance_of(memory.own["dsp"]))
+    if isinstance(vector, MveDepthwise):
+        assert is_safe(words(vector), distance_of(memory.own["mve"]))
+    on_core = memory.overlap_on("cortex-m55")
+    assert on_core is not None and is_safe(channelwise(window, 3, (rows, columns)), on_core)
+
+
+def test_words_of_many_rows_are_computed_in_several_groups() -> None:
+    window = Window((3, 3), (1, 1), (1, 1, 1, 1), groups=64)
+    loops = mve_loops(window, 64, 64, (25, 12))
+    assert isinstance(loops, MveDepthwise) and 1 <= loops.groups < 12, "several groups, and a last single row"
+    assert is_safe(words(loops), loops.distance * 64) and not is_safe(words(loops), (loops.distance - 1) * 64)

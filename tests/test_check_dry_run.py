@@ -6,8 +6,10 @@ import sys
 import numpy as np
 import pytest
 from support_trials import manual, tiny_data, tiny_spec
+from torch import nn
 
 from sparsemod.networks import FAMILIES
+from sparsemod.networks.family import family
 from sparsemod.pipeline.dry_run import check
 from sparsemod.pipeline.trial import evaluate
 from sparsemod.records import TrialState
@@ -289,3 +291,24 @@ def test_groups_and_an_odd_layout_are_mentioned(tmp_path):
     finally:
         sys.path.remove(str(tmp_path))
     assert any(f.level == "warning" and f.message.startswith("8 channels of 6 x 3?") for f in report.findings)
+
+
+def test_networks_that_are_too_deep_are_warnings_beside_others_that_run(monkeypatch):
+    """A SpArSeMod space has networks too deep for small images; a search goes on after them."""
+    FAMILIES.names()
+    monkeypatch.setattr(FAMILIES, "_members", dict(FAMILIES._members))
+    depths = []
+
+    @family("often-too-deep", space={"depth": list(range(1, 6))})
+    def build(parameters, data):
+        depths.append(parameters["depth"])
+        if parameters["depth"] > 1:
+            raise RuntimeError("output size is too small")
+        return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(data.shape)), data.classes))
+
+    report = check(tiny_spec("often-too-deep", pruning={"method": "none"}), candidates=2, draws=40)
+    assert report.ok, report.findings
+    assert [tried.problem for tried in report.tried] == [None, None]
+    assert max(depths) > 1 and all(tried.parameters["depth"] == 1 for tried in report.tried)
+    warned = [finding.message for finding in report.findings if finding.level == "warning"]
+    assert any("draws cannot be built" in message and "too small" in message for message in warned)

@@ -30,6 +30,10 @@ SEQUENCES = {
     "sequences": 24, "windows": 69, "voting": 21, "windows_each": [1, 2.875, 5], "value": 0.1, "window_value": 0.2,
     "lengths": [3, 4.8, 5],
 }  # fmt: skip
+ANSWERS = {
+    "classes": ["yes", "no"], "errors": [0.25, 0.0], "counts": [8, 12], "confusion": [[6, 2], [0, 12]],
+    "macro_error": 0.125, "macro_f1": 0.8901,
+}  # fmt: skip
 BUDGETS = {"model_size": 1000.0, "error": 0.4}
 
 
@@ -55,16 +59,21 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     assert claim is not None
     store.points(claim.attempt, claim.token, [point(1)], [LogLine(time=1.0, level="info", message=EVIL)])
     extra = Measurement(metric="latency", value=0.25, unit="ms", method=EVIL, target=EVIL)
+    angle = Measurement(
+        metric="gradient_angle", value=70.25, unit="degrees", method="x", detail={"by_epoch": [[1, 88.5], [2, 70.25]]}
+    )  # fmt: skip
     result = completed(0.35, 350.0, notes=(EVIL,))
     store.finish(
-        claim.attempt, claim.token, result.model_copy(update={"measurements": (*result.measurements, extra)})
+        claim.attempt,
+        claim.token,
+        result.model_copy(update={"measurements": (*result.measurements, extra, angle)}),
     )
     second = store.create_experiment(
         spec(name="second", budgets=BUDGETS, limits={"attempts": 1}), owner=EVIL
     ).id
     fill(store, second, 2)
     voted = completed(0.1, 900.0)
-    error = voted.measurements[0].model_copy(update={"detail": {"sequences": SEQUENCES}})
+    error = voted.measurements[0].model_copy(update={"detail": {"sequences": SEQUENCES, **ANSWERS}})
     finish(store, voted.model_copy(update={"measurements": (error, *voted.measurements[1:])}))
     finish(store, fault(EVIL))
     with served(create_app(Settings(data_dir=folder), store=store)) as url:
@@ -130,6 +139,17 @@ def test_the_list_shows_the_progress_of_each_experiment(watched: Watched, seeded
     seeded.store.resume(2)
 
 
+def test_a_trial_shows_what_its_training_measured_by_epoch(watched: Watched) -> None:
+    page = watched.open("#/experiments/1/trials/6")
+    page.get_by_label("Show").first.select_option("tracked")
+    page.get_by_label("Angle to the true gradient over epoch").wait_for()
+    assert "curve=tracked" in page.url
+    row = next(
+        cells for cells in table(page, "Table of measurements") if "Angle to the true gradient" in cells
+    )
+    assert row[1] == "70.3°"
+
+
 def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> None:
     page = watched.open("#/experiments/2/trials/0")
     page.get_by_role("heading", name="Sequences", exact=True).wait_for()
@@ -144,6 +164,16 @@ def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> N
         "Error of sequences 10.00 %", "Error of single windows 20.00 %", "Valid steps of a window 3 to 5, mean 4.8",
     ):  # fmt: skip
         assert part in words, (part, words)
+
+
+def test_a_classification_shows_its_confusion_matrix_and_the_means_over_its_classes(watched: Watched) -> None:
+    page = watched.open("#/experiments/2/trials/0")
+    assert table(page, "Confusion matrix") == [["yes", "6", "2", "25.0 %"], ["no", "0", "12", "0.0 %"]]
+    card = (
+        page.locator("article, section").filter(has=page.get_by_role("group", name="Confusion matrix")).first
+    )
+    words = " ".join(card.inner_text().split())
+    assert "Macro error 12.50 %" in words and "Macro F1 89.01 %" in words, words
 
 
 def test_the_front_its_budgets_and_trials_over_them(watched: Watched) -> None:

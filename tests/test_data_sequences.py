@@ -292,6 +292,17 @@ def test_torch_datasets_of_sequences_are_padded_or_collated() -> None:
 
     collated = from_datasets([Words([2, 5]), Words([7, 1])], layout="time-features", collate_fn=collate)
     assert (collated.x == arrays.x).all() and (collated.lengths == arrays.lengths).all()
+
+    def pack(batch: list[tuple[torch.Tensor, int]]) -> Any:
+        sequences, labels = zip(*batch, strict=True)
+        return torch.nn.utils.rnn.pack_sequence(sequences, enforce_sorted=False), torch.tensor(labels)
+
+    packed = from_datasets([Words([2, 5]), Words([7, 1])], collate_fn=pack)
+    assert (packed.x == arrays.x).all() and (packed.lengths == arrays.lengths).all()
+    assert packed.test_lengths is not None and packed.test_lengths.tolist() == [7, 1]
+    assert (packed.packed, packed.layout, arrays.packed) == (True, "time-features", False)
+    with pytest.raises(InvalidInput, match=r"packed.*time-features"):
+        from_datasets([Words([2, 5])], collate_fn=pack, layout="channels-length")
     with pytest.raises(InvalidInput, match="collate_fn = 'Tensor'"):
         from_datasets([Words([2])], collate_fn=lambda batch: torch.zeros(1), layout="time-features")
     with pytest.raises(InvalidInput, match=r"\[train, validation, test\]"):

@@ -106,6 +106,25 @@ def test_the_long_runs_are_specs_that_fit_their_data(file: Path):
         assert part.epochs == {"wrn": 200, "darts": 600, "imagenet": 90}[spec.training.preset]
 
 
+SETTINGS = {
+    "wrn_28_10": (
+        "ACDC_12 ACDC_48 ACDC_64 CP_0.1_d2 Hashed_0.01 SepHashedDecimate Shuffle_1 Shuffle_3 Shuffle_4 Shuffle_7 Shuffle_8 "
+        "Shuffle_16 Shuffle_32 TensorTrain_0.1_d2 TensorTrain_0.26 TensorTrain_0.8_d4 Tucker_0.1_d2 Tucker_0.25 Tucker_0.4_d4"
+    ),
+    "darts": "none Sep SepHashedDecimate Generic_0.12 Generic_0.06 Generic_0.03 ACDC_22",
+    "wrn_50_2": "none SepHashedDecimate",
+}
+"""The settings that the research log trains; its forms of two and four dimensions are named so."""
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("student", ["", "_student"])
+def test_the_long_runs_have_the_settings_of_the_log(name: str, student: str):
+    spec = load(EXAMPLES / "substitutes" / f"{name}{student}.yaml")
+    assert set(SETTINGS[name].split()) <= set(spec.source.values["substitute"])
+    assert spec.source.values["substitute"] == spec.network.substitutes
+
+
 def test_a_long_run_starts_on_a_small_network():
     spec, small = load(EXAMPLES / "substitutes" / "wrn_28_10_student.yaml"), "wrn-10-0.25"
     teacher = spec.training.teacher and spec.training.teacher.model_copy(

@@ -44,6 +44,9 @@ def test_a_finished_trial_is_measured_on_its_device() -> None:
     assert found["latency"].value == clock.milliseconds(found["instructions"].value)
     assert "estimate" in found["latency"].method and "0.75 cycles per instruction" in found["latency"].method
     assert sum(found["instructions"].detail["layers"].values()) <= found["instructions"].value
+    kernels = found["instructions"].detail["kernels"]
+    assert list(kernels) == list(found["instructions"].detail["layers"])
+    assert "generated" in kernels.values() and set(kernels.values()) <= {"generated", "shared"}
     # The planned objective equals the linked size.
     assert found["working_memory"].detail["definition"] == "arena"
     assert found["ram"].detail["static"] == (found["working_memory"].value + 3) // 4 * 4

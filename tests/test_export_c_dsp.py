@@ -15,13 +15,19 @@ from torch import nn
 
 from sparsemod.arena import plan as plan_arena
 from sparsemod.emulator import Emulator, build
+from sparsemod.emulator.program import flat_inputs, program
 from sparsemod.export.c import generate, host_run, plan
 from sparsemod.export.c.host import FLAGS, host_run_all
+from sparsemod.export.c.networks import kernel_choices
 from sparsemod.graph import capture, deployed
 from sparsemod.kinds.dsp import DspConv, Turns, dsp_conv
 from sparsemod.kinds.windows import Window
+from sparsemod.measure.encodings import EncodingGoal
 from sparsemod.measure.nodes import graph_layout
+from sparsemod.measure.predicted import chosen_encodings, predict
 from sparsemod.quantization import IntegerNetwork, quantize
+from sparsemod.quantization.packing import unpacked
+from sparsemod.targets import operator_model
 
 EMULATED = (*FLAGS, "-DNN_DSP_EMULATED")
 SANITIZED = (*EMULATED, "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -95,6 +101,7 @@ FEWER_REGISTERS = ("-fno-omit-frame-pointer", "-fPIC", "-fstack-protector-all")
         "-mcpu=cortex-m4 -mfloat-abi=soft",
         "-mcpu=cortex-m7 -mfloat-abi=hard -mfpu=fpv5-d16",
         "-mcpu=cortex-m33 -mfloat-abi=soft",
+        "-mcpu=cortex-m55 -mfloat-abi=hard",
     ],
 )
 def test_compilers_find_registers_at_every_level(core: str, tmp_path: Path) -> None:
@@ -134,13 +141,22 @@ def long_sums() -> tuple[IntegerNetwork, np.ndarray]:
 
 @needs_emulator
 @pytest.mark.slow(every=4)
-@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m33", "cortex-m55", "cortex-m3"])
+@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m33", "cortex-m3"])
 def test_inputs_at_odd_addresses_on_every_core(core: str) -> None:
     network, inputs = mixed()
     assert len(specials(network, core)) == (5 if core in ("cortex-m7", "cortex-m33") else 0)
     found = Emulator(core).measure(network, inputs)
     assert np.array_equal(found.named["output"], network.run_named(inputs)["output"])
     assert found.static_ram == (found.arena + 3) // 4 * 4
+
+
+@needs_emulator
+def test_newer_cores_run_the_kernels_of_a_project_for_m4() -> None:
+    network, inputs = mixed()
+    emulator, flat = Emulator("cortex-m55"), flat_inputs(network, inputs)
+    own, shared = (emulator.run(program(network, core), flat) for core in ("cortex-m4", ""))
+    assert np.array_equal(unpacked(network, own.outputs)["output"], network.run_named(inputs)["output"])
+    assert any("nn_dsp" in name for name in own.functions) and own.instructions < 0.8 * shared.instructions
 
 
 @needs_emulator
@@ -196,6 +212,50 @@ def test_numbers_out_of_range_keep_the_plain_kernel() -> None:
     for other in (replace(network, layers=(wide,)), replace(network, layers=(large,)), sparse):
         assert not specials(other)
         assert np.array_equal(host_run(other, images, flags=EMULATED), other.run(images))
+
+
+def test_every_layer_says_why_it_runs_the_shared_kernel() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(2, 4, 3, dilation=2), nn.ReLU(), nn.Conv2d(4, 4, 5, groups=4), nn.Conv2d(4, 4, 3, groups=2), nn.MaxPool2d(2),
+        nn.Conv2d(4, 4, 3, groups=4, padding=1), nn.Flatten(), nn.Linear(100, 9), nn.ReLU(), nn.Linear(9, 3),
+    )  # fmt: skip
+    network = quantize(module.eval(), torch.randn(16, 2, 20, 20))
+    assert isinstance(network, IntegerNetwork)
+    weighted = [layer.name for layer in network.weighted()]
+    network = replace(network, core="cortex-m4", encodings={weighted[4]: "plain", weighted[5]: "mask"})
+    found = kernel_choices(network, "cortex-m4")
+    assert [found[name] for name in weighted] == [
+        "shared: a dilation of 2 x 2", "shared: a depthwise window of 5 x 5, not 3 x 3", "shared: 2 groups", "generated",
+        "shared: chosen for its smaller flash", "shared: its weights are stored as mask",
+    ]  # fmt: skip
+    assert set(found.values()) - {found[name] for name in weighted} == {"shared"}, "the pool"
+    assert kernel_choices(network, "cortex-m0") == {}
+    readme = generate(network).files["README.md"]
+    assert readme.count("| yes |") == 1 and "| no: 2 groups |" in readme
+    assert "cortex-m4" not in generate(network, core="").files["README.md"]
+
+
+def test_the_limits_choose_between_generated_and_shared_kernels() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3)
+    ).eval()
+    graph = deployed(capture(module, (3, 12, 12)))
+    nonzeros = {o.name: graph.state[o.weight].numel() for o in graph.operators if o.weight}
+    model = operator_model("cortex-m4")
+
+    def costs(**limits: float) -> tuple[float, float, set[str]]:
+        chosen = chosen_encodings(graph, nonzeros, EncodingGoal(flash=False, **limits))
+        found = predict(graph, model, nonzeros=nonzeros, encodings=chosen)
+        return found.flash, found.instructions, set(chosen.values())
+
+    fast = costs()
+    small = costs(most_flash=1.0)
+    assert (fast[2], small[2]) == ({"dense"}, {"plain"}) or small[2] == {"dense", "plain"}
+    assert fast[1] < 0.6 * small[1] and small[0] < fast[0]
+    between = costs(most_flash=fast[0] - 1)
+    assert between[2] == {"dense", "plain"} and between[0] < fast[0] and fast[1] < between[1] <= small[1]
 
 
 def test_the_network_file_keeps_the_core() -> None:

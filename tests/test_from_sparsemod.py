@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from test_cli_local import cli
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import Dataset, TensorDataset
 
 from service.cli import main
@@ -23,8 +25,9 @@ from sparsemod.networks.family import create_family
 from sparsemod.pipeline.dry_run import check
 from sparsemod.pipeline.local_run import LocalFolder
 from sparsemod.pipeline.problem import Problem
-from sparsemod.records import DataInfo, TrialState
-from sparsemod.spec.files import read_local
+from sparsemod.pipeline.trial import evaluate
+from sparsemod.records import Candidate, DataInfo, TrialState
+from sparsemod.spec.files import loads, read_local
 from sparsemod.spec.parts import DatasetSpec
 from sparsemod.training.schedules import LearningRate
 
@@ -246,3 +249,59 @@ def test_datasets_of_torch() -> None:
 def test_what_is_no_list_of_datasets(sets: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         from_datasets(sets)
+
+
+class OfPacked(nn.Module):
+    """A user's recurrent network, whose collate_fn packs sequences."""
+
+    def __init__(self, parametrization: Any, classes: int, input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(input_shape[1], parametrization.get("units"), batch_first=True)
+        self.classifier = nn.Linear(parametrization.get("units"), classes)
+
+    def forward(self, x: PackedSequence) -> torch.Tensor:
+        outputs: torch.Tensor = self.classifier(self.rnn(x)[1][-1])
+        return outputs
+
+
+search_space = {"units": [4, 6]}
+
+
+def packed_waves() -> Any:
+    rng = np.random.default_rng(0)
+    items = [(torch.randn(int(rng.integers(3, 9)), 2) + place % 2, place % 2) for place in range(60)]
+
+    def pack(batch: list[Any]) -> Any:
+        return pack_sequence([x for x, _ in batch], enforce_sorted=False), torch.tensor([y for _, y in batch])
+
+    return from_datasets([items[:40], items[40:50], items[50:]], collate_fn=pack)
+
+
+def test_a_network_gets_packed_sequences_when_the_collate_fn_packs_them() -> None:
+    spec = loads(
+        f"dataset: {{name: '{__name__}:packed_waves'}}\nnetwork: {{family: '{__name__}:OfPacked'}}\n"
+        "objectives: [error, model_size, working_memory]\n"
+    )
+    data = load(spec.dataset)
+    assert data.info.packed and data.info.sequences
+    problem = Problem.of(spec, data.info, imports=True)
+    module = problem.family.build({"units": 4}, data.info)
+    whole = data.train.first(5)
+    sequences = [
+        torch.as_tensor(x[:length]).float()
+        for x, length in zip(whole.x, np.asarray(whole.lengths), strict=True)
+    ]
+    direct = module.network(pack_sequence(sequences, enforce_sorted=False))  # type: ignore[operator]
+    torch.testing.assert_close(
+        module(torch.as_tensor(whole.x).float(), torch.as_tensor(whole.lengths)), direct
+    )
+    values: Any = problem.space.decode(np.full(len(problem.space.parameters), 0.5))
+    result = evaluate(
+        spec,
+        Candidate(parameters=values, origin="sobol", round="r1"),
+        epochs=1,
+        seed=0,
+        data=data,
+        imports=True,
+    )
+    assert result.state == "completed", result.failure

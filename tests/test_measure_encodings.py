@@ -99,7 +99,7 @@ def total(layers: list[EncodedLayer], names: Any) -> tuple[float, float]:
     works = []
     for layer, name in zip(layers, names, strict=True):
         stored = next(s for s in stored_forms(layer.weights) if s.name == name.replace("plain", "dense"))
-        work = Work(layer.name, layer.kernel, layer.features, "dense", layer.dsp).on(MODEL)
+        work = Work(layer.name, layer.kernel, layer.features, "dense", layer.own).on(MODEL)
         if name == "plain":
             work = Work(layer.name, layer.kernel, layer.features, "dense")
         elif name != "dense":

@@ -10,7 +10,7 @@ import torch
 from support_recurrent import ENDS, PackedNetwork, SequenceNetwork
 from test_operators_sequences import same
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from sparsemod.arena import plan
 from sparsemod.errors import InvalidInput, Unsupported
@@ -23,6 +23,7 @@ from sparsemod.graph.signature import inputs_of
 from sparsemod.graph.trace import exported, recorded
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.size import deployed_bytes, layer_sizes
+from sparsemod.networks.packed_module import PackedInput
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.quantization.float_network import FloatNetwork
 from sparsemod.sequences import last_step, mean_steps
@@ -78,6 +79,55 @@ def test_packed_sequences_stop_at_their_lengths(
     for row, length in enumerate(lengths):
         padded[row, length:] = 99.0  # nothing reads the padding
     assert torch.equal(run_float(graph, padded, lengths=lengths), run_float(graph, x, lengths=lengths))
+
+
+class OfPacked(nn.Module):
+    """A user's network on packed sequences, which reads the last valid step in one of the usual ways."""
+
+    def __init__(self, how: str, first: bool, both: bool) -> None:
+        super().__init__()
+        self.how, self.first = how, first
+        self.rnn = nn.GRU(5, 6, 2, batch_first=first, bidirectional=both)
+        self.classifier = nn.Linear(12 if both else 6, 3)
+
+    def forward(self, packed: PackedSequence) -> Tensor:
+        made, lengths = pad_packed_sequence(self.rnn(packed)[0], batch_first=self.first)
+        samples, last = torch.arange(len(lengths)), lengths - 1
+        if self.how == "index":
+            return self.classifier(made[samples, last] if self.first else made[last, samples])
+        axis = 1 if self.first else 0
+        places = last.view(-1, 1, 1) if self.first else last.view(1, -1, 1)
+        sizes = list(made.shape)
+        sizes[axis] = 1
+        return self.classifier(made.gather(axis, places.expand(sizes).to(made.device)).squeeze(axis))
+
+
+@pytest.mark.parametrize("how", ["index", "gather"])
+@pytest.mark.parametrize(("first", "both"), [(True, False), (False, True)])
+def test_a_network_on_packed_sequences_may_pick_the_last_valid_step(
+    how: str, first: bool, both: bool
+) -> None:
+    torch.manual_seed(1)
+    module = PackedInput(OfPacked(how, first, both)).eval()
+    x, lengths = torch.randn(6, *STEPS), torch.tensor([9, 3, 1, 7, 9, 4])
+    truth = module.network(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+    graph = deployed(capture(module, STEPS, "time-features"))
+    assert graph.uses_lengths
+    torch.testing.assert_close(run_float(graph, x, lengths=lengths), truth, atol=1e-5, rtol=1e-5)
+    made = quantize(module, x, layout="time-features", lengths=lengths)
+    assert np.abs(made.logits(x, lengths) - truth.detach().numpy()).max() < 0.1
+
+
+def test_another_step_than_the_last_valid_one_is_refused() -> None:
+    def before(x: Tensor, lengths: Tensor) -> Tensor:
+        return x[torch.arange(len(x)), lengths - 2]
+
+    def of_one_sample(x: Tensor, lengths: Tensor) -> Tensor:
+        return x[torch.zeros(len(x), dtype=torch.long), lengths - 1]
+
+    for use in (before, of_one_sample):
+        with pytest.raises(Unsupported, match="mixes the samples' lengths"):
+            capture(Lengths(use), STEPS, "time-features")
 
 
 def test_only_the_last_state_is_kept_when_nothing_reads_another_step() -> None:

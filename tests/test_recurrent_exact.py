@@ -68,3 +68,5 @@ def test_the_random_networks_hold_every_kind_with_steps() -> None:
         (a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)
     }
     assert {layer.lengths for layer in layers} >= {0, 1, 2}
+    depths = {(case.module.layer.num_layers, case.module.layer.bidirectional) for case in cases}
+    assert depths == {(depth, both) for depth in range(1, 6) for both in (False, True)}

@@ -68,7 +68,7 @@ def test_a_study_runs_through_the_service(
     assert [(p["method"], len(p["trials"])) for p in study["points"]] == [
         ("none", 2), ("ThresNet", 2), ("ThresNet", 2), ("FilterThresNet", 2), ("FilterThresNet", 2),
     ]  # fmt: skip
-    assert all("noise_error" in p["damage"] for p in study["points"])
+    assert all("noise_error" in p["damage"] and "loss" in p["mean"] for p in study["points"])
     assert all(0 < share <= 1 for p in study["points"][1:] for share in p["layers"].values())
     assert len(study["prunability"]) == 13 * 2 and study["reference"] > 0
     with urllib.request.urlopen(f"{processes.url}/experiments/{one.id}/study?csv=true") as answer:
@@ -96,7 +96,9 @@ def test_a_study_runs_through_the_service(
         card.locator("[data-chart=study][data-drawn=yes]").wait_for()
         assert card.locator("table").first.locator("tbody tr").count() == 2
         card.get_by_label("Cost").select_option("flash")
-        card.locator("select").nth(1).select_option("0.1")
+        card.get_by_label("Measure").select_option("loss")
+        card.locator("[data-chart=study][data-drawn=yes][aria-label^='Loss against Flash']").wait_for()
+        card.locator("select").nth(2).select_option("0.1")
         assert "none" not in card.locator("table").first.inner_text()
         assert "Blur error" in card.locator("table").nth(1).inner_text()
         if os.environ.get("SCREENSHOTS"):

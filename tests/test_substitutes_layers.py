@@ -8,9 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from sparsemod.errors import BuildError, InvalidInput, UnknownName
+from sparsemod.pipeline.training_memory import predicted
+from sparsemod.records import DataInfo
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.substitutes import SUBSTITUTES, ConvShape, Making, create, substitute
+from sparsemod.substitutes.layers import ComputedConv
 from sparsemod.substitutes.substitution import dense, kernel_of
 from sparsemod.training.memory_trace import trace_iteration
+from sparsemod.training.optimizers import OPTIMIZERS
 from sparsemod.training.rules import RULES
 
 NAMES = (
@@ -213,15 +218,22 @@ def test_layers_that_cannot_be_replaced_are_named():
         substitute(nn.Conv2d(3, 3, 3), "Sep")
 
 
-def test_acdc_kernels_are_computed_again_in_the_backward_pass_with_less_memory():
+COMPUTED = ["Hashed_0.2", "SepHashed_0.2", "ACDC_12", "TensorTrain_0.8", "Tucker_0.4", "CP_2"]
+"""Substitutes whose kernel is computed from fewer weights."""
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_computed_kernels_are_not_held_for_the_backward_pass(name):
     peaks, gradients = [], []
     for checkpointed in (True, False):
         torch.manual_seed(0)
         layers = [nn.Conv2d(64, 64, 3, padding=1) for _ in range(5)]
         net = nn.Sequential(nn.Conv2d(3, 64, 3), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        substitute(net, "ACDC_12")
-        for place in range(1, 6):
-            net[place].pointwise.checkpointed = checkpointed
+        substitute(net, name)
+        computed = [part for part in net.modules() if isinstance(part, ComputedConv)]
+        assert len(computed) == 5 and all(part.checkpointed for part in computed)
+        for part in computed:
+            part.checkpointed = checkpointed
         rule = RULES.create(RULES.config("bp"))
         rule.start(net.train(), 0)
         x, y = torch.randn(2, 3, 8, 8), torch.tensor([1, 2])
@@ -229,6 +241,46 @@ def test_acdc_kernels_are_computed_again_in_the_backward_pass_with_less_memory()
         gradients.append([parameter.grad.clone() for parameter in net.parameters()])
         optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
         peaks.append(trace_iteration(net, rule, (x, y), functional.cross_entropy, optimizer).beyond)
+        settings = TrainingSpec(batch_size=2, optimizer=OPTIMIZERS.config("sgd", momentum=0.0))
+        assert predicted(net, DataInfo(name="x", shape=(3, 8, 8), classes=64), settings).beyond == peaks[-1]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-    assert peaks[0] < 0.5 * peaks[1], peaks
+    kernels = sum(part.kernel().numel() * 4 for part in computed)
+    assert peaks[1] - peaks[0] > 0.5 * kernels, (peaks, kernels)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", 1])
+@pytest.mark.parametrize("size", [2, 3, (2, 3)])
+def test_the_gradients_of_computed_kernels_are_those_of_autograd(padding, size):
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, size, padding=padding, dilation=1)).double()
+    substitute(net, "Hashed_0.4", skip=["0"])
+    layer = net[1].hashed.train()
+    x = torch.randn(2, 4, 7, 8, dtype=torch.float64, requires_grad=True)
+    found = []
+    for layer.checkpointed in (True, False):
+        value = layer(x).square().sum()
+        first = torch.autograd.grad(value, [x, *layer.parameters()], create_graph=True)
+        second = torch.autograd.grad(sum(one.square().sum() for one in first), [x, *layer.parameters()])
+        again = torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()])
+        found.append([*first, *second, *again])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+    layer.checkpointed = True
+    frozen = layer.weight.requires_grad_(False)
+    layer(x.detach()).sum().backward()
+    assert frozen.grad is None and layer.bias.grad is not None
+
+
+def test_computed_kernels_train_in_bfloat16():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1))
+    substitute(net, "TensorTrain_1", skip=["0"])
+    x, found = torch.randn(4, 3, 6, 6), []
+    for net[1].pointwise.checkpointed in (True, False):
+        net.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            value = net(x).float().square().mean()
+        value.backward()
+        found.append([parameter.grad.clone() for parameter in net.parameters()])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=0.05, atol=0.02)

@@ -9,6 +9,7 @@ from support_programs import needs_compiler
 from sparsemod.export.c.host import host_answers
 from sparsemod.export.c.project import generate
 from sparsemod.quantization import IntegerNetwork
+from sparsemod.spec.methods import METRICS as METRIC_PLUGINS
 from sparsemod.units import METRICS, TRAINED
 from tests.support_tasks import TASKS, spec_of, trained
 
@@ -114,6 +115,10 @@ def test_the_details_of_a_classifier_are_its_confusion_matrix(finished):
     assert measured.detail["classes"] == ["down", "still", "up"]
     assert matrix.sum() == len(trial.data.validation)
     assert 1 - np.trace(matrix) / matrix.sum() == pytest.approx(measured.value)
+    outputs, targets = trial.network.logits(trial.data.validation.x), trial.data.validation.y
+    for key, expected in (("macro_error", "macro_error"), ("macro_f1", "f1_error")):
+        score = METRIC_PLUGINS.create(METRIC_PLUGINS.config(expected)).score(outputs, targets).value
+        assert measured.detail[key] == pytest.approx(score if key == "macro_error" else 1 - score, abs=1e-4)
 
 
 def test_balanced_weights_change_the_training(finished, tmp_path):

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparsemod.kinds import Kind, Stage, kind_of
-from sparsemod.kinds.dsp import dsp_loops, has_dsp
+from sparsemod.kinds.dsp import dsp_loops
 from sparsemod.kinds.dsp_depthwise import DspDepthwise
+from sparsemod.kinds.families import family_of
+from sparsemod.kinds.mve import mve_loops
+from sparsemod.kinds.mve_depthwise import MveDepthwise
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 
@@ -37,11 +40,11 @@ class Memory:
     """`scratch`: bytes needed while the kernel runs. `overlap`: the kernel may overwrite any of its inputs with its result, if the
     result begins at least so many bytes before the input; 0: also in place; None: it may not.
 
-    `dsp`: the same for a core with DSP instructions, if a kernel of the layer's own runs there."""
+    `own`: the same for the kernels of the layer's own, by family of cores."""
 
     scratch: int = 0
     overlap: int | None = None
-    dsp: "Memory | None" = None
+    own: Mapping[str, "Memory"] = field(default_factory=dict)
 
     def scratch_on(self, core: str) -> int:
         """Return the bytes needed while the kernel for `core` runs; the plain kernel must fit as well."""
@@ -55,7 +58,8 @@ class Memory:
         return max(known) if len(known) == len(distances) else None
 
     def _on(self, core: str) -> tuple["Memory", ...]:
-        return (self, self.dsp) if self.dsp is not None and has_dsp(core) else (self,)
+        own = self.own.get(family_of(core))
+        return (self,) if own is None else (self, own)
 
 
 MemoryRule = Callable[[Node, Tensors], Memory]
@@ -90,19 +94,25 @@ def convolved(node: Node, tensors: Tensors) -> Memory:
     channels, rows, columns = tensors.image(node.inputs[0])
     window, outputs = node.window, tensors.image(node.output)[0]
     walk = _Walk(node, tensors)
+    own: dict[str, Memory] = {}
     loops = dsp_loops(window, channels, outputs, (rows, columns))
-    dsp = None
-    if isinstance(loops, DspDepthwise):
-        dsp = Memory(loops.scratch, loops.distance * channels)
-    elif loops is not None:
-        dsp = Memory(loops.scratch, walk.distance(together=2))
+    if loops is not None:
+        distance = loops.distance * channels if isinstance(loops, DspDepthwise) else walk.distance(together=2)
+        own["dsp"] = Memory(loops.scratch, distance)
+    vector = mve_loops(window, channels, outputs, (rows, columns))
+    if vector is not None:
+        if isinstance(vector, MveDepthwise):
+            distance = vector.distance * channels
+        else:
+            distance = walk.distance(together=2, direct=True)
+        own["mve"] = Memory(vector.scratch, distance)
     kernel = window.conv_kernel(channels, outputs)
     if kernel == "depthwise":
-        return Memory(0, walk.channelwise_distance(), dsp)
+        return Memory(0, walk.channelwise_distance(), own)
     if kernel == "conv_1x1":
-        return Memory(0, walk.distance(together=0), dsp)
+        return Memory(0, walk.distance(direct=True), own)
     gathered = math.prod(window.kernel) * (channels // window.groups)
-    return Memory(gathered, walk.distance(together=1 if window.groups == 1 else 0), dsp)
+    return Memory(gathered, walk.distance(direct=window.groups > 1), own)
 
 
 @MEMORY.rules("max_pool", "avg_pool")
@@ -135,16 +145,16 @@ class _Walk:
             self._lowest.append(lowest)
         self._lowest.reverse()  # the lowest position that a window from this one on reads; after the last one, none
 
-    def distance(self, together: int) -> int:
+    def distance(self, *, together: int = 1, direct: bool = False) -> int:
         """Return the bytes by which the output must begin before the input.
 
-        The kernel reads the windows of `together` positions before it writes any of these; 0: it reads the window of a position until
-        it has written all of that position's outputs.
+        The kernel reads the windows of `together` positions before it writes any of these. `direct`: it reads them until it has written
+        all outputs of these positions; then the last of an odd number of positions is read and written together with the one before it.
         """
         count, needed = len(self._firsts), 0
-        for place in range(0, count, max(1, together)):
-            written = min(count, place + max(1, together))
-            unread = self._lowest[written if together else place]
+        for place in range(0, count, together):
+            written = min(count, place + together)
+            unread = self._lowest[max(0, written - together) if direct else written]
             if unread < self._lowest[-1]:
                 needed = max(needed, written * self._outputs - unread * self._channels)
         return needed

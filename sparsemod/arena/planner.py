@@ -77,8 +77,7 @@ def _placed(
         found.append((size, moments, blocks, addresses))
         if size <= highest:
             break
-    _, *best = min(found, key=lambda each: each[0])
-    return best[0], best[1], best[2]
+    return min(found, key=lambda each: each[0])[1:]
 
 
 def _blocks(problem: BufferProblem, order: tuple[int, ...], moments: tuple[Moment, ...]) -> list[Block]:

@@ -13,11 +13,13 @@ from scipy.stats import kendalltau
 
 from sparsemod.calibration.samples import Sample
 from sparsemod.errors import InvalidInput
+from sparsemod.kinds.families import FAMILIES
 from sparsemod.measure.predicted import predict
 from sparsemod.targets import OperatorModel, SharedFunction
 
 Array = NDArray[Any]
 
+_GENERATED = tuple(f"nn_{family}_" for family in FAMILIES)
 _SEEN = 3  # networks in which a part alone explains a function, before it counts as a caller
 _VERSION = re.compile(r"^(nn_.+)_[0-9a-f]{8}$")
 _RIDGE = 0.3  # keeps the bytes of parts that always occur together finite
@@ -109,7 +111,7 @@ def _functions(samples: Sequence[Sample]) -> dict[str, SharedFunction]:
     functions = {}
     for name, bytes_ in sorted(sizes.items()):
         holders = [name in names for names in present]
-        if len(bytes_) > 1 or all(holders) or name.startswith("nn_dsp_"):
+        if len(bytes_) > 1 or all(holders) or name.startswith(_GENERATED):
             continue
         without: set[str] = set().union(
             *(each for each, holds in zip(parts, holders, strict=True) if not holds)
@@ -176,7 +178,7 @@ def _generated(samples: Sequence[Sample]) -> dict[str, float]:
         for work in sample.works:
             if sample.own.get(work.layer):
                 rows[work.kernel].append((work.code, float(sample.own[work.layer])))
-    found = {}
+    found: dict[str, float] = {}
     for kernel, layers in sorted(rows.items()):
         names = list(dict.fromkeys(name for parts, _ in layers for name in parts))
         matrix = np.array([[parts.get(name, 0.0) for name in names] for parts, _ in layers])

@@ -48,10 +48,12 @@ def samples(core: str, count: int, seed: int, *, shared: bool = False) -> Iterat
         )
         project = generate(network, core="" if shared else emulator.machine.core)
         measured = emulator.measure(network, network.quantize_input(images[:1]), shared=shared)
-        yield sample(graph, nonzeros, project, measured)
+        yield sample(core, graph, nonzeros, project, measured)
 
 
-def sample(graph: Graph, nonzeros: Mapping[str, int], project: CProject, measured: Emulation) -> Sample:
+def sample(
+    core: str, graph: Graph, nonzeros: Mapping[str, int], project: CProject, measured: Emulation
+) -> Sample:
     """Return the sample of a network with its project and measurement."""
     sizes, own = dict(measured.functions), {}
     for layer, emitted in zip(project.layers, project.parts.emitted, strict=True):
@@ -59,14 +61,14 @@ def sample(graph: Graph, nonzeros: Mapping[str, int], project: CProject, measure
             files = [file.removesuffix(".c") for file in emitted.special.kernels]
             functions = [name for name in sizes if name.startswith(tuple(files))]
             own[layer.name] = sum(sizes.pop(name) for name in functions)
-    run = tuple(_run(work, own) for work in works(graph, nonzeros))
+    run = tuple(_run(work, own, core) for work in works(graph, nonzeros))
     known = constants(graph, nonzeros) + sum(work.extra for work in run)
     return Sample(graph, run, known, nonzeros, measured, own)
 
 
-def _run(work: Work, own: Collection[str]) -> Work:
+def _run(work: Work, own: Collection[str], core: str) -> Work:
     """Return the work of the kernel that ran a layer; the layers `own` have kernels of their own."""
-    return work.special() if work.layer in own else replace(work, dsp=None)
+    return work.special(core) if work.layer in own else replace(work, own={})
 
 
 def integer_networks(

@@ -35,6 +35,8 @@ class Arrays:
     group.
     `lengths`, `test_lengths`, `val_lengths`: (N,) integers, the number of valid steps of each sequence, the first ones;
     what follows is padding. None: every step is valid. All splits have lengths, or none has.
+    `packed`: module classes of the user get the sequences as torch's PackedSequence, not padded; needs lengths and the
+    layout "time-features".
 
     Raises InvalidInput at construction for any other input; the message names the array, the value and what
     is allowed.
@@ -54,6 +56,7 @@ class Arrays:
     test_lengths: NDArray[Any] | None = None
     val_lengths: NDArray[Any] | None = None
     targets: Targets | None = None
+    packed: bool = False
 
     def __post_init__(self) -> None:
         _check_samples("x", self.x)
@@ -82,6 +85,10 @@ class Arrays:
 
     def _check_lengths(self) -> None:
         """Check that all splits have lengths, or none, and that they are lengths of sequences."""
+        if self.packed and (self.lengths is None or self.layout != "time-features"):
+            raise InvalidInput(
+                "packed", self.layout, 'only for sequences with lengths in the layout "time-features"'
+            )
         parts = (
             ("lengths", self.lengths, self.x),
             ("test_lengths", self.test_lengths, self.test_x),

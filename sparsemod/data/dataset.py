@@ -265,7 +265,7 @@ def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
     if kind == "normal":
         parts = without_anomalies(y, parts, move=groups is None)
     info = DataInfo(
-        name=spec.name, shape=arrays.shape, classes=arrays.class_count, layout=arrays.layout or "", sequences=lengths is not None,
+        name=spec.name, shape=arrays.shape, classes=arrays.class_count, layout=arrays.layout or "", sequences=lengths is not None, packed=arrays.packed,
         outputs=(arrays.class_count, *y.shape[1:]) if kind == "pixels" else (arrays.class_count,),
     )  # fmt: skip
     train_x = x[parts["train"]]

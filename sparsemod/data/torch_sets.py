@@ -32,24 +32,30 @@ def from_datasets(
     The user's own validation and test sets are kept; two sets are training and test set. Items are (sample, label).
     Sequences of different lengths are padded; `layout` names their axes, see `sparsemod.layouts`. With `collate_fn`, as
     of a DataLoader, each set is collated once: it gets the list of all items and returns (samples (N, ...), labels (N,))
-    or (samples, labels, lengths (N,)). `names`: of the classes. Raises InvalidInput, which names the set.
+    or (samples, labels, lengths (N,)). Its samples may be a PackedSequence of torch; a module class of the user then gets
+    packed sequences, too. `names`: of the classes. Raises InvalidInput, which names the set.
     """
     classes: int | None = None
     if isinstance(datasets, tuple) and len(datasets) == 2 and type(datasets[1]) is int:
         datasets, classes = datasets
     if not isinstance(datasets, Sequence) or isinstance(datasets, str) or len(datasets) not in _PARTS:
         raise InvalidInput("dataset", type(datasets).__name__, f"sparsemod.data.Arrays, or {_FORM}")
+    packed: list[bool] = []
+    if collate_fn is not None:
+        collate_fn = _padding(collate_fn, packed)
     parts = {
         name: _read(f"{name} set", one, collate_fn, layout)
         for name, one in zip(_PARTS[len(datasets)], datasets, strict=True)
     }
+    if any(packed):
+        layout = layout or "time-features"
     if any(lengths is not None for _, _, lengths in parts.values()):
         parts = _equally_long(parts, layout)
     own: dict[str, Any] = {}
     for name, (x, y, lengths) in parts.items():
         key = _KEYS[name]
         own |= {f"{key}x": x, f"{key}y": y, f"{key}lengths": lengths}
-    return Arrays(**own, classes=classes, names=names, layout=layout)
+    return Arrays(**own, classes=classes, names=names, layout=layout, packed=any(packed))
 
 
 _Part = tuple[NDArray[Any], NDArray[Any], NDArray[np.int64] | None]
@@ -89,6 +95,23 @@ def _collated(collate_fn: Collate, items: list[Any]) -> _Part:
         )
     lengths = _array(made[2]).astype(np.int64) if len(made) == 3 else None
     return _array(made[0]), _labels(made[1]), lengths
+
+
+def _padding(collate_fn: Collate, packed: list[bool]) -> Collate:
+    """Return `collate_fn` with padded samples and their lengths in place of a PackedSequence; `packed` notes which calls had one."""
+
+    def collate(items: list[Any]) -> Any:
+        made = collate_fn(items)
+        packs = isinstance(made, tuple | list) and bool(made) and hasattr(made[0], "batch_sizes")
+        packed.append(packs)
+        if not packs:
+            return made
+        from torch.nn.utils.rnn import pad_packed_sequence
+
+        x, lengths = pad_packed_sequence(made[0], batch_first=True)
+        return x, *made[1:2], lengths
+
+    return collate
 
 
 def _equally_long(parts: dict[str, _Part], layout: str | None) -> dict[str, _Part]:

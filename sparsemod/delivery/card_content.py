@@ -242,7 +242,7 @@ def _layer_words(network: "CNetwork") -> str:
 
 
 def _layers(network: "CNetwork", target: Fit) -> Table:
-    rows = []
+    rows, kernels = [], target.need.kernels
     for info in network.layers_info():
         count = target.need.per_layer.get(info.name)
         rows.append(
@@ -256,6 +256,7 @@ def _layers(network: "CNetwork", target: Fit) -> Table:
                 f"{100 * info.nonzeros / info.weights:.0f} %" if info.weights else "",
                 f"{info.weight_bytes + info.bias_bytes:,}" if info.weights else "",
                 "" if count is None else f"{count:,}",
+                *([kernels.get(info.name, "")] if kernels else []),
             )
         )
     columns = (
@@ -268,6 +269,7 @@ def _layers(network: "CNetwork", target: Fit) -> Table:
         "nonzero",
         "bytes",
         f"instructions, {target.need.core}",
+        *(["kernel"] if kernels else []),
     )
     return Table(columns, tuple(rows), frozenset({4, 5, 6, 7, 8}))
 

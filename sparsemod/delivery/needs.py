@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 
 class Need(Record):
-    """Bytes of flash and RAM of one network on one core, and the instructions of one inference, when measured."""
+    """Bytes of flash and RAM of one network on one core, and the instructions of one inference, when measured.
+
+    `kernels`: layer -> the C kernel that it runs, on a core with generated kernels."""
 
     core: str
     flash: int
     ram: int
     instructions: int | None = None
     per_layer: dict[str, int] = Field(default_factory=dict)
+    kernels: dict[str, str] = Field(default_factory=dict)
     method: str
     measured: bool
 
@@ -48,7 +51,7 @@ class Fit:
 def need(network: "CNetwork", core: str) -> Need:
     """Return the needs of the network's C code on `core`. Raises Unsupported for a layer without a C kernel."""
     from sparsemod.emulator import Emulator, available
-    from sparsemod.export.c.networks import generate_any
+    from sparsemod.export.c.networks import generate_any, kernel_choices
 
     missing = available(core)
     if missing is not None:
@@ -71,6 +74,7 @@ def need(network: "CNetwork", core: str) -> Need:
         ram=emulation.ram,
         instructions=emulation.instructions,
         per_layer=dict(emulation.per_layer),
+        kernels=kernel_choices(network, core),
         method=f"{emulation.method})"
         if emulation.method.count("(") > emulation.method.count(")")
         else emulation.method,

@@ -15,6 +15,13 @@ from sparsemod.emulator.toolchain import call, compile_c, versions
 from sparsemod.files import fingerprint, move, scratch
 
 FLAGS = ("-mthumb", "-std=c99", "-O2", "-ffunction-sections", "-fdata-sections")
+_HARNESS = (
+    "-masm-syntax-unified",
+    "-ffreestanding",
+    "-fno-builtin",
+    "-fno-tree-loop-distribute-patterns",
+    "-fno-lto",  # its assembler code names its functions
+)
 MARK = (
     "/* Between layers: one instruction of four bytes that keeps every register but lr. */\n"
     '#define NN_LAYER_DONE(layer) __asm__ volatile("bl harness_mark" ::: "lr", "memory")\n'
@@ -39,7 +46,7 @@ def prepared(machine: Machine, kernels: Mapping[str, str], cache: Path | None = 
     resources = files("sparsemod.emulator")
     own = {name: (resources / name).read_text(encoding="utf-8") for name in ("harness.c", "memory.ld")}
     texts = {**own, "mark.h": MARK, **kernels}
-    digest = fingerprint(repr((machine, FLAGS, versions()[0], sorted(texts.items()))))
+    digest = fingerprint(repr((machine, FLAGS, _HARNESS, versions()[0], sorted(texts.items()))))
     folder = (cache or cache_folder()) / "kernels" / f"{machine.core}-{digest[:24]}"
     if folder.is_dir():
         return folder
@@ -59,8 +66,7 @@ def _make(machine: Machine, texts: Mapping[str, str], kernels: list[str], folder
     for name, text in texts.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    harness = ("-masm-syntax-unified", "-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns")
-    compile_c([*machine.flags, *FLAGS, *harness, "-c", "harness.c"], folder)
+    compile_c([*machine.flags, *FLAGS, *_HARNESS, "-c", "harness.c"], folder)
     if kernels:
         compile_c([*machine.flags, *FLAGS, "-c", *kernels], folder)
     objects = [f"{Path(name).stem}.o" for name in kernels]

@@ -51,8 +51,9 @@ def captured_kinds() -> tuple[str, ...]:
 
 
 class Walker(Protocol):
-    """The part of the walk over the exported program that translations may use."""
+    """The part of the walk over the exported program that translations may use. `batch`: the samples of the example."""
 
+    batch: int
     layer_weights: frozenset[str]
     inputs: tuple[str, ...]
     own_tensors: frozenset[str]

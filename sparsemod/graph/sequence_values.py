@@ -16,7 +16,8 @@ from sparsemod.graph.call import Call, Constant
 class FromLengths:
     """A tensor computed from the lengths alone.
 
-    `role`: "lengths" divided by `divisor` and rounded down, as after pooling; "order" of the samples by length; or "other"."""
+    `role`: "lengths" divided by `divisor` and rounded down, as after pooling; "last", the places of the last valid steps, which are
+    these lengths - 1, in any shape; "order" of the samples by length; or "other"."""
 
     role: str
     divisor: int = 1
@@ -50,6 +51,7 @@ class States:
 
 Special = FromLengths | Packed | StepsFirst | States
 
+_VIEWS = ("view", "_unsafe_view", "reshape", "unsqueeze", "expand")
 _COPIES = ("_to_copy", "clone", "detach", "alias", "lift_fresh_copy", "to", "contiguous")
 
 
@@ -73,6 +75,8 @@ def translated(call: Call) -> bool:
     walker.storage[node] = node
     if all(isinstance(value, FromLengths | Constant) for value in values):
         walker.values[node] = _from_lengths(call)
+    elif isinstance(values[0], str | StepsFirst) and (places := _last_places(call)):
+        _emit_last_steps(call, values[0], places)
     elif call.operator == "index_select" and _is_order(call, values):
         # A batch sorted by length; the reverse order follows.
         walker.values[node] = values[0]
@@ -90,6 +94,18 @@ def _from_lengths(call: Call) -> Any:
     role, divisor = getattr(given, "role", "other"), getattr(given, "divisor", 1)
     if call.operator in ("scatter", "scatter_"):  # the inverse of an order, in a new tensor
         return FromLengths("order")
+    if role == "lengths" and call.operator in (
+        "index",
+        "index_select",
+    ):  # lengths in the order of another tensor
+        by_order = [call.walker.values[each] for each in call.node.all_input_nodes[1:]]
+        return (
+            given if [getattr(each, "role", "") for each in by_order] == ["order"] else FromLengths("other")
+        )
+    if role == "lengths" and (call.operator, (*call.node.args, None)[1]) in (("sub", 1), ("add", -1)):
+        return FromLengths("last", divisor)
+    if role == "last" and call.operator in _VIEWS:
+        return FromLengths("last", divisor)
     if role == "lengths" and call.operator == "sort":
         return (FromLengths("lengths", divisor), FromLengths("order"))
     by = (*call.node.args, None)[1]
@@ -117,6 +133,43 @@ def _is_order(call: Call, values: list[Any]) -> bool:
     return isinstance(index, FromLengths) and index.role == "order" and call["dim"] == axis
 
 
+def _last_places(call: Call) -> FromLengths | None:
+    """Return the places of the last valid steps when a call reads just these of a sequence, else None.
+
+    Such calls are `x[torch.arange(N), lengths - 1]` and `x.gather(1, places)` with places (N, 1, F), also with the steps first.
+    """
+    walker = call.walker
+    value = walker.values[call.node.all_input_nodes[0]]
+    axis = 0 if isinstance(value, StepsFirst) else 1
+    if call.operator == "index" and len(call["indices"]) == 2:
+        given = [walker.values.get(each) for each in call["indices"]]
+        place, samples = given[axis], given[1 - axis]
+        right = isinstance(samples, Constant) and samples.tensor.tolist() == list(range(walker.batch))
+    elif call.operator == "gather" and call["dim"] % 3 == axis:
+        place = walker.values[call["index"]]
+        sizes = list(walker.shapes.get(value.source if isinstance(value, StepsFirst) else value, (0, 0)))
+        whole = [walker.batch, 1, sizes[-1]] if axis == 1 else [1, walker.batch, sizes[-1]]
+        right = list(call.node.meta["val"].shape) == whole
+    else:
+        return None
+    return place if right and isinstance(place, FromLengths) and place.role == "last" else None
+
+
+def _emit_last_steps(call: Call, value: Any, places: FromLengths) -> None:
+    """Emit every sample's last valid step: (units,), or (1, units) where the call keeps the axis of steps."""
+    source = value.source if isinstance(value, StepsFirst) else value
+    units = call.walker.shapes[source][1]
+    made = call.emit(
+        "last_step", (source,), {"lengths": places.divisor}, shape=(units,), layout=None, named=False
+    )
+    if call.operator == "gather":
+        shape = (1, units)
+        made = call.emit(
+            "reshape", (made,), {"shape": shape}, shape=shape, layout="time-features", named=False
+        )
+        call.walker.values[call.node] = StepsFirst(made) if isinstance(value, StepsFirst) else made
+
+
 def _of_steps_first(call: Call, value: StepsFirst) -> None:
     walker, node = call.walker, call.node
     rank = 3
@@ -128,9 +181,9 @@ def _of_steps_first(call: Call, value: StepsFirst) -> None:
         if [axis % rank for axis in call["dims"]] == [1, 0, 2]:
             walker.values[node] = value.source
             return
-    elif call.operator == "select" and call["dim"] == 0:
+    elif (call.operator == "select" and call["dim"] == 0) or _is_one_step(call, value):
         steps, features = walker.shapes[value.source]
-        step = call["index"] % steps
+        step = call["index"] % steps if call.operator == "select" else 0
         attributes = {"sizes": (features,), "strides": (1,), "offset": step * features}
         call.emit("move", (value.source,), attributes, shape=(features,), layout=None, named=False)
         return
@@ -138,6 +191,15 @@ def _of_steps_first(call: Call, value: StepsFirst) -> None:
         walker.values[node] = value
         return
     raise call.unsupported("on steps before samples (batch_first=False): transpose the first two axes first")
+
+
+def _is_one_step(call: Call, value: StepsFirst) -> bool:
+    """Whether a call drops the axis of a single step."""
+    return (
+        call.operator == "squeeze"
+        and call.node.args[1:] in ((), (0,))
+        and call.walker.shapes[value.source][0] == 1
+    )
 
 
 def _of_states(call: Call, value: States) -> None:

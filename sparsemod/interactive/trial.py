@@ -13,7 +13,7 @@ from sparsemod.records import TrialRecord, TrialState, Value
 from sparsemod.report.result_source import ResultSource
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.templates import render
-from sparsemod.units import METRICS, show_value, title
+from sparsemod.units import ANGLE, METRICS, show_value, title
 
 if TYPE_CHECKING:
     from sparsemod.export import ExportReport
@@ -146,5 +146,5 @@ class Trial:
     def _repr_html_(self) -> str:
         return render(
             "sparsemod.interactive", "trial.html", trial=self, failure=self.row.failure_message or self.row.stop_reason,
-            values=[(METRICS[name].title, METRICS[name].show(value)) for name, value in self.values.items() if name in METRICS],
+            values=[(title(name), show_value(name, value)) for name, value in self.values.items() if name in (*METRICS, ANGLE)],
         )  # fmt: skip

@@ -4,8 +4,8 @@ A sparse encoding saves bytes and usually costs instructions. `choose` weighs bo
 if any choice can.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -50,13 +50,13 @@ class EncodingGoal:
 class EncodedLayer:
     """A layer with several possible encodings: its kernel, the kernel's features with dense weights, and the weights.
 
-    `dsp`: the loops of its own kernel for cores with DSP instructions, which reads dense weights."""
+    `own`: the loops of its own kernels, by family of cores, which read dense weights."""
 
     name: str
     kernel: str
     features: Features
     weights: Weights
-    dsp: Loops | None = None
+    own: Mapping[str, Loops] = field(default_factory=dict)
 
 
 def smallest(layers: Sequence[EncodedLayer]) -> dict[str, str]:
@@ -85,7 +85,8 @@ def choose(
     if goal.smallest or not layers:
         return smallest(layers)
     forms = [_forms(layer, model) for layer in layers]
-    sizes = np.array([[form.flash for form in each.values()] for each in forms])
+    calls = np.array([[form.flash for form in each.values()] for each in forms])
+    sizes = calls + np.array([[own_code(model, form.work) for form in each.values()] for each in forms])
     counts = np.array([[form.instructions for form in each.values()] for each in forms])
     best: tuple[tuple[float, ...], NDArray[np.int64]] | None = None
     rows = np.arange(len(layers))
@@ -96,7 +97,7 @@ def choose(
         allowed[alone, 0] = sizes[alone, 0]  # layers that have only the dense encoding
         for picked in _choices(allowed, counts):
             chosen = [each[NAMES[int(column)]].work for each, column in zip(forms, picked, strict=True)]
-            total = flash + float(sizes[rows, picked].sum()) + code_bytes(model, [*others, *chosen])
+            total = flash + float(calls[rows, picked].sum()) + code_bytes(model, [*others, *chosen])
             instruction_total = instructions + float(counts[rows, picked].sum())
             key = (*_rank(goal, total, instruction_total), *picked.tolist())
             if best is None or key < best[0]:
@@ -108,7 +109,7 @@ def choose(
 
 @dataclass(frozen=True)
 class _Form:
-    """A layer in one encoding: bytes of its weights, its call and its own code; instructions; and the kernel's work."""
+    """A layer in one encoding: bytes of its weights and its call; instructions; and the kernel's work."""
 
     flash: float
     instructions: float
@@ -122,10 +123,10 @@ def _forms(layer: EncodedLayer, model: OperatorModel) -> dict[str, _Form]:
     few."""
     stored = {form.name: form for form in stored_forms(layer.weights)}
     dense = stored["dense"]
-    plain = Work(layer.name, layer.kernel, layer.features, "dense" if _read(layer) else "none", layer.dsp)
+    plain = Work(layer.name, layer.kernel, layer.features, "dense" if _read(layer) else "none", layer.own)
     works = {"dense": (dense, plain.on(model))}
     if works["dense"][1].kernel != layer.kernel:
-        works["plain"] = (dense, replace(plain, dsp=None))
+        works["plain"] = (dense, replace(plain, own={}))
     for name in ("mask", "gaps"):
         if name in stored and stored[name].bytes < dense.bytes and _read(layer):
             features = sparse_features(dict(layer.features), stored[name])
@@ -148,15 +149,28 @@ def _read(layer: EncodedLayer) -> bool:
 
 
 def layer_flash(model: OperatorModel, work: Work) -> float:
-    """Return the bytes of a layer's call and of the code and constants that its own kernel adds."""
-    return work.extra + sum(model.layer_code.get(name, 0.0) * count for name, count in work.parts.items())
+    """Return the bytes of a layer's call, and of the constants that its own kernel adds."""
+    return work.extra + sum(model.layer_code.get(name, 0.0) for name in (work.kernel, work.encoding))
+
+
+def own_code(model: OperatorModel, work: Work) -> float:
+    """Return the bytes of the code that is generated for a layer's shape."""
+    return sum(
+        model.layer_code.get(f"{work.kernel} {name}", 0.0) * count for name, count in work.code.items()
+    )
 
 
 def code_bytes(model: OperatorModel, works: Iterable[Work]) -> float:
-    """Return the bytes of code that layers share: kernels, readers of weights, and the functions that they call, each of them once."""
+    """Return the bytes of code that layers share, each of them once: kernels, readers of weights, the functions that they call, and
+    the code that is generated for a shape.
+
+    Layers of one shape share the latter if they also have the same shift and zero points, which only the quantized network knows."""
+    works = list(works)
     parts = {name for work in works for name, count in work.parts.items() if count > 0}
     functions = sum(one.bytes for one in model.functions.values() if parts & set(one.callers))
-    return functions + sum(model.code.get(name, 0.0) for name in sorted(parts))
+    shapes = {(w.kernel, *w.features.items(), *w.code.items()): w for w in works if w.code}
+    generated = sum(own_code(model, work) for work in shapes.values())
+    return functions + generated + sum(model.code.get(name, 0.0) for name in sorted(parts))
 
 
 def _choices(sizes: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.int64]:

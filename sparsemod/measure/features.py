@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from sparsemod.arena import Node
 from sparsemod.kinds.dsp import dsp_loops
 from sparsemod.kinds.dsp_linear import DspLinear
+from sparsemod.kinds.mve import MveAdd, mve_loops
+from sparsemod.kinds.mve_filters import mve_linear
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 from sparsemod.measure.work import FEATURES, Features, Loops
@@ -64,29 +67,43 @@ def _windows(tensors: Tensors, node: Node) -> tuple[Window, _Windows]:
     return window, _Windows(window.inside(size, 0), window.inside(size, 1), window.kernel)
 
 
+class _Shape(Protocol):
+    """The loops of a kernel that is generated for one shape."""
+
+    @property
+    def sure(self) -> bool: ...
+
+    @property
+    def extra(self) -> int: ...
+
+    def features(self) -> dict[str, float]: ...
+
+    def code(self) -> dict[str, float]: ...
+
+
+def _generated(kernel: str, shape: _Shape) -> Loops:
+    return Loops(kernel, shape.features(), code=shape.code(), extra=shape.extra, sure=shape.sure)
+
+
 @FEATURES.register("conv")
 def conv(tensors: Tensors, node: Node) -> Loops:
     """Count the loops of the kernel for the window: depthwise, 1 x 1 or general."""
     (channels, *size), outputs = tensors.image(node.inputs[0]), tensors.image(node.output)[0]
     kernel = node.window.conv_kernel(channels, outputs)
     loops = dsp_loops(node.window, channels, outputs, (size[0], size[1]))
-    dsp = (
-        None
-        if loops is None
-        else Loops(
-            "dsp_depthwise" if kernel == "depthwise" else "dsp_conv",
-            loops.features(),
-            code=loops.code(),
-            extra=loops.extra,
-            sure=loops.sure,
-        )
-    )
+    vector = mve_loops(node.window, channels, outputs, (size[0], size[1]))
+    name = "depthwise" if kernel == "depthwise" else "conv"
+    own = {
+        family: _generated(f"{family}_{name}", each)
+        for family, each in (("dsp", loops), ("mve", vector))
+        if each is not None
+    }
     if kernel == "depthwise":
-        return Loops(kernel, _depthwise(tensors, node, outputs), dsp)
+        return Loops(kernel, _depthwise(tensors, node, outputs), own)
     if kernel == "conv_1x1":
         _, rows, columns = tensors.image(node.output)
-        return Loops(kernel, {**_filters(channels, outputs, rows * columns), "rows": float(rows)}, dsp)
-    return Loops(kernel, _gathered(tensors, node, channels // node.window.groups, outputs), dsp)
+        return Loops(kernel, {**_filters(channels, outputs, rows * columns), "rows": float(rows)}, own)
+    return Loops(kernel, _gathered(tensors, node, channels // node.window.groups, outputs), own)
 
 
 def _gathered(tensors: Tensors, node: Node, channels: int, outputs: int) -> Features:
@@ -129,12 +146,11 @@ def linear(tensors: Tensors, node: Node) -> Loops:
     taps, outputs = tensors.elements(node.inputs[0]), tensors.elements(node.output)
     features = _filters(taps, outputs, 1)
     del features["windows"]
-    dsp = DspLinear(taps, outputs)
-    return Loops(
-        "linear",
-        features,
-        Loops("dsp_linear", dsp.features(), code=dsp.code(), extra=dsp.extra, sure=dsp.sure),
-    )
+    own = {
+        "dsp": _generated("dsp_linear", DspLinear(taps, outputs)),
+        "mve": _generated("mve_linear", mve_linear(taps, outputs)),
+    }
+    return Loops("linear", features, own)
 
 
 @FEATURES.register("max_pool")
@@ -175,10 +191,17 @@ def mean(tensors: Tensors, node: Node) -> Loops:
     return Loops("global_avg_pool", {"elements": float(tensors.elements(node.inputs[0])), "outputs": outputs})
 
 
-@FEATURES.rules("add", "clamp")
-def elements(tensors: Tensors, node: Node) -> Loops:
-    """Count every element once, for the kernel with the kind's name."""
-    return Loops(node.kind, _elements(tensors, node))
+@FEATURES.register("add")
+def added(tensors: Tensors, node: Node) -> Loops:
+    """Count every element once."""
+    own = {"mve": _generated("mve_add", MveAdd(tensors.elements(node.output)))}
+    return Loops("add", _elements(tensors, node), own)
+
+
+@FEATURES.register("clamp")
+def clamped(tensors: Tensors, node: Node) -> Loops:
+    """Count every element once."""
+    return Loops("clamp", _elements(tensors, node))
 
 
 @FEATURES.rules("flatten", "transpose")

@@ -121,7 +121,7 @@ def chosen_encodings(
             work.kernel,
             dict(work.features),
             (known_weights or {}).get(work.layer) or weights_of(graph, operators[work.layer], nonzeros),
-            work.dsp,
+            work.own,
         )
         for work in every
         if "quad_words" in work.features or work.layer in own

@@ -12,8 +12,8 @@ from sparsemod.errors import Unsupported
 from sparsemod.graph import Graph, Operator
 from sparsemod.graph.joins import copied
 from sparsemod.kinds import Stage
-from sparsemod.kinds.dsp import has_dsp
 from sparsemod.kinds.encodings import encoded_bytes, mask_bytes
+from sparsemod.kinds.families import family_of
 from sparsemod.layouts import Tensors
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.targets import OperatorModel
@@ -25,13 +25,13 @@ Features = dict[str, float]
 class Loops:
     """The kernel that runs a node, and the iteration count of each part of its loops.
 
-    `dsp`: the loops of the kernel that is generated for the node's shape, for cores with DSP instructions. `code`: the parts of such a
-    kernel's code, beside the kernel itself; `extra`: the bytes of its constants beyond those of the plain kernel; `sure`: whether
+    `own`: the loops of the kernel that is generated for the node's shape, by family of cores. `code`: the parts of such a kernel's code,
+    beside the kernel itself; `extra`: the bytes of its constants beyond those of the plain kernel; `sure`: whether
     its sums fit, as far as the shape tells. Elsewhere the prediction is that of the plain kernel."""
 
     kernel: str
     features: Features
-    dsp: "Loops | None" = None
+    own: "Mapping[str, Loops]" = field(default_factory=dict)
     code: Mapping[str, float] = field(default_factory=dict)
     extra: int = 0
     sure: bool = True
@@ -58,7 +58,7 @@ class Work:
     kernel: str
     features: Mapping[str, float]
     encoding: str = "none"
-    dsp: Loops | None = None
+    own: Mapping[str, Loops] = field(default_factory=dict)
     code: Mapping[str, float] = field(default_factory=dict)
     extra: int = 0
 
@@ -72,15 +72,15 @@ class Work:
         """Return the work of the kernel that runs on the model's core.
 
         This is the plain kernel where the model was not fitted to the core's own one."""
-        dsp = self.dsp
-        own = dsp is not None and dsp.sure and has_dsp(model.core) and dsp.kernel in model.instructions
-        return self.special() if own else replace(self, dsp=None)
+        own = self.own.get(family_of(model.core))
+        runs = own is not None and own.sure and own.kernel in model.instructions
+        return self.special(model.core) if runs else replace(self, own={})
 
-    def special(self) -> "Work":
-        """Return the work of the kernel for cores with DSP instructions, if there is one."""
-        if self.dsp is None:
+    def special(self, core: str) -> "Work":
+        """Return the work of the kernel that is generated for `core`, if there is one."""
+        own = self.own.get(family_of(core))
+        if own is None:
             return self
-        own = self.dsp
         return Work(self.layer, own.kernel, own.features, code=own.code, extra=own.extra)
 
     @property
@@ -101,10 +101,10 @@ def works(
     calls = []
     for node in graph_layout(graph).nodes:
         loops = loops_of(node, graph.tensors)
-        kernel, features, dsp = loops.kernel, loops.features, loops.dsp
+        kernel, features, own = loops.kernel, loops.features, loops.own
         encoding = "none"
         if (encodings or {}).get(node.name) == "plain":
-            dsp = None
+            own = {}
         if node.traits.joins:
             plain = sum(
                 graph.elements(name) for name in node.inputs if copied(graph, operators[node.name], name)
@@ -114,8 +114,8 @@ def works(
             stored = encoded(graph, operators[node.name], nonzeros, encodings)
             encoding = stored.name
             if encoding != "dense":
-                features, dsp = sparse_features(features, stored), None
-        calls.append(Work(node.name, kernel, features, encoding, dsp))
+                features, own = sparse_features(features, stored), {}
+        calls.append(Work(node.name, kernel, features, encoding, own))
     return tuple(calls)
 
 
@@ -128,8 +128,10 @@ def work_of(node: Node, tensors: Tensors) -> tuple[str, Features]:
 def loops_of(node: Node, tensors: Tensors) -> Loops:
     """Return a node's loops with dense weights, and its call. Raises Unsupported for a kind without a rule."""
     loops = FEATURES.rule(node.kind, node.name)(tensors, node)
-    dsp = None if loops.dsp is None else replace(loops.dsp, features={"call": 1.0, **loops.dsp.features})
-    return Loops(loops.kernel, {"call": 1.0, **loops.features}, dsp)
+    own = {
+        family: replace(each, features={"call": 1.0, **each.features}) for family, each in loops.own.items()
+    }
+    return Loops(loops.kernel, {"call": 1.0, **loops.features}, own)
 
 
 def layer_instructions(

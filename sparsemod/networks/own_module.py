@@ -45,9 +45,14 @@ def own_module_family(net: type[Any], module: str) -> type[Any]:
         def build(self, parameters: Mapping[str, Value], data: DataInfo) -> "nn.Module":
             taken = inspect.signature(net).parameters
             given = {"classes": data.classes, "input_shape": tuple(data.shape)}
-            if any(p.kind == p.VAR_KEYWORD for p in taken.values()):
-                return net(parameters, **given)  # type: ignore[no-any-return]
-            return net(parameters, **{key: given[key] for key in given if key in taken})  # type: ignore[no-any-return]
+            if not any(p.kind == p.VAR_KEYWORD for p in taken.values()):
+                given = {key: given[key] for key in given if key in taken}
+            module: nn.Module = net(parameters, **given)
+            if not data.packed or getattr(module, "uses_lengths", False):
+                return module
+            from sparsemod.networks.packed_module import PackedInput
+
+            return PackedInput(module)
 
     OwnModule.__doc__ = net.__doc__
     OwnModule.__module__, OwnModule.__qualname__ = net.__module__, net.__qualname__

@@ -142,8 +142,7 @@ class _DryRun:
         problem = replace(problem, family=family)
         self.screen(problem)
         self.subject = "trial"
-        for values in itertools.islice(self.spec.source.samples(problem.space, self.rng), self.candidates):
-            self.tried.append(self.attempt(problem, data, values))
+        self.attempts(problem, data)
         self.unread(problem, family)
         failed = [attempt for attempt in self.tried if attempt.problem]
         for attempt in failed:
@@ -247,6 +246,17 @@ class _DryRun:
             "budgets",
             f"{feasible} of {draws} random candidates are feasible, {1000 * seconds_each:.0f} ms each{'; ' + limits if limits else ''}",
         )
+
+    def attempts(self, problem: Problem, data: Dataset) -> None:
+        """Try the candidates. One that cannot be built, which `screen` has reported, is tried only when no other one is found."""
+        unbuilt: list[Tried] = []
+        samples = self.spec.source.samples(problem.space, self.rng)
+        for values in itertools.islice(samples, max(self.draws, self.candidates)):
+            tried = self.attempt(problem, data, values)
+            (unbuilt if (tried.problem or "").startswith(BuildError.__name__) else self.tried).append(tried)
+            if len(self.tried) == self.candidates:
+                break
+        self.tried += unbuilt[: self.candidates - len(self.tried)]
 
     def attempt(self, problem: Problem, data: Dataset, values: dict[str, Value]) -> Tried:
         costs: dict[str, float] = {}

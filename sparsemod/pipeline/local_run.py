@@ -290,14 +290,18 @@ class LocalRun(RunFolder):
         return files
 
     def _seconds(self) -> float:
-        """Return the wall seconds of this run in all processes; the time since the last call is added to time.txt."""
+        """Return the wall seconds of this run in all processes: those of time.txt and the time since the last call.
+
+        They are at least the seconds of its trials: a process that was killed has left its time out of time.txt.
+        """
         file, now = self.folder / "time.txt", time.monotonic()
         began, self._began = self._began, now
         try:
             before = float(file.read_text().split()[0])
         except (OSError, ValueError, IndexError):
             before = 0.0
-        return before + (0.0 if began is None else now - began)
+        seconds = before + (0.0 if began is None else now - began)
+        return max(seconds, sum(trial.record.total_seconds for trial in self.trials))
 
     def evaluate(
         self,

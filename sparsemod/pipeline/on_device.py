@@ -10,6 +10,7 @@ from sparsemod.emulator import Emulation, Emulator
 from sparsemod.errors import DoesNotFit, EmulationError, ToolsMissing, UnknownName, Unsupported
 from sparsemod.export.c import generate
 from sparsemod.export.c.encoding import smallest
+from sparsemod.export.c.networks import kernel_choices
 from sparsemod.measure.costs import energy_of
 from sparsemod.pipeline.problem import Problem
 from sparsemod.quantization import IntegerNetwork, Quantized
@@ -40,7 +41,8 @@ def measure_on_device(
         if spec.measure.device == "emulated":
             raise
         return {}, (f"device costs are predicted by the operator model: {error}",)
-    emulated = measurements(emulation, target, predicted, spec.target.power_mode)
+    kernels = kernel_choices(network, target.core)
+    emulated = measurements(emulation, target, predicted, spec.target.power_mode, kernels)
     if spec.measure.latency != "operators":
         emulated.pop("latency")
     return emulated, tuple(
@@ -59,7 +61,7 @@ def linked_size(network: Quantized, counted: Measurement) -> Measurement:
     if not isinstance(network, IntegerNetwork) or counted.detail.get("definition") != "sparse":
         return counted
     try:
-        size = generate(network, encodings=network.encodings or smallest(network)).data_bytes
+        size = generate(network, encodings=network.encodings or smallest(network), core="").data_bytes
     except Unsupported:
         return counted
     method = "as stored by the exported C: per layer the smallest of dense, mask and gaps, with requantization constants"
@@ -72,10 +74,11 @@ def measurements(
     target: Device,
     predicted: Mapping[str, Measurement],
     power_mode: str | None = None,
+    kernels: Mapping[str, str] | None = None,
 ) -> dict[str, Measurement]:
     """Return latency, instructions, flash, ram, and energy if the device states its power, as measurements.
 
-    `detail` holds the prediction and its deviation.
+    `detail` holds the prediction and its deviation. `kernels`: layer -> the kernel that it runs, where the core has generated ones.
     """
     how = emulation.method
     cycles = (
@@ -100,7 +103,7 @@ def measurements(
     cores = predicted["instructions"].detail.get("cores", {}) if "instructions" in predicted else {}
     results = (
         measured("latency", target.milliseconds(emulation.instructions), "ms", f"estimate: {how}, instructions); {cycles}", definition="operators", instructions=layers),
-        measured("instructions", emulation.instructions, "instructions", f"{how}, one inference)", layers=layers, cores=cores, **facts),
+        measured("instructions", emulation.instructions, "instructions", f"{how}, one inference)", layers=layers, cores=cores, **({"kernels": dict(kernels)} if kernels else {}), **facts),
         measured("flash", emulation.flash, "B", f"{how}, linked code and constants of the network, without start-up code)", **facts),
         measured("ram", emulation.ram, "B", f"{how}, linked arena and painted stack)", **parts, **facts),
         *([measured(ENERGY, *energy_of(target, emulation.instructions, f"estimate: {how}, instructions); {cycles}", power_mode))] if target.power else ()),

@@ -33,6 +33,7 @@ from sparsemod.registry import summarize_error
 from sparsemod.sources.base import CandidateTraining
 from sparsemod.stage_errors import is_out_of_memory
 from sparsemod.stages.base import Stage
+from sparsemod.units import ANGLE
 
 Mode = Literal["search", "test", "final"]
 
@@ -42,7 +43,8 @@ class Work:
     """One call of `sparsemod.pipeline.trial.evaluate`, which documents the arguments.
 
     `module` is the network after the stages so far. `integer` is the network whose accuracy counts.
-    `planned` maps metrics to the costs known before training. `shared` lets stages pass values to later
+    `planned` maps metrics to the costs known before training. `angles` holds (epoch, degrees) where the training rule
+    measures them. `shared` lets stages pass values to later
     stages, under names of their choice. `special`: how its training differs from the spec's.
     """
 
@@ -65,6 +67,7 @@ class Work:
     planned: dict[str, Measurement] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
     curve: Sequence[CurvePoint] = ()
+    angles: list[tuple[int, float]] = field(default_factory=list)
     trainings: int = 0
     inherited_epochs: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -147,10 +150,12 @@ class Work:
     def result(
         self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None
     ) -> TrialResult:
-        """Return the trial's result in its current form."""
+        """Return the trial's result in its current form; that of a completed trial has the curve of its angles."""
+        complete = state is TrialState.COMPLETED and self.angles
+        tracked = (angle_measurement(self.angles),) if complete else ()
         return TrialResult(
             state=state,
-            measurements=tuple(measurements),
+            measurements=(*measurements, *tracked),
             curve=tuple(self.curve),
             seconds=self.seconds,
             notes=tuple(self.notes),
@@ -173,6 +178,16 @@ class Work:
             seconds = time.perf_counter() - started
             self.seconds[stage.name] = self.seconds.get(stage.name, 0.0) + seconds
             self.reporter.log(f"{stage.name}: {seconds:.2f} s")
+
+
+def angle_measurement(angles: Sequence[tuple[int, float]]) -> Measurement:
+    """Return the angles (epoch, degrees) as a measurement: that of the last epoch, with the curve in its detail."""
+    epochs = f"{len(angles)} epoch{'s' if len(angles) > 1 else ''}"
+    return Measurement(
+        metric=ANGLE, value=angles[-1][1], unit="degrees", target="host", split="train",
+        method=f"angle between the rule's gradient and that of backpropagation, first batch of the last of {epochs}",
+        detail={"by_epoch": [list(one) for one in angles]},
+    )  # fmt: skip
 
 
 def windows(problem: Problem, data: Dataset, values: Mapping[str, Value]) -> Dataset:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class TensorBoardLog:
     """Writes FOLDER/TRIAL/events.*, a run of TensorBoard for each trial.
 
-    A run has the curves by epoch, and the trial's parameters with its measurements for TensorBoard's table of
+    A run has the curves by epoch, those of measurements too, and the trial's parameters with its measurements for TensorBoard's table of
     hyperparameters. A trial that is started again replaces its run. Raises ToolsMissing without the package tensorboard.
     """
 
@@ -53,6 +53,9 @@ class TensorBoardLog:
             for name, value in record.candidate.parameters.items()
         }
         parameters |= {"round": record.candidate.round, "seed": record.seed}
+        for measurement in record.measurements:
+            for epoch, value in measurement.by_epoch:
+                self._writer.add_scalar(measurement.metric, value, epoch)
         results = {f"result/{name}": value for name, value in record.values().items()}
         self._writer.add_hparams(parameters, results, run_name=".", global_step=round(record.trained_epochs))
         self.close()

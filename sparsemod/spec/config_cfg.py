@@ -92,7 +92,9 @@ class _Read:
             if (
                 found is None or (isinstance(found, Mapping) and set(found) <= {"splitter"})
             ) and part not in {mistake.field for mistake in self.mistakes}:
-                allowed = f"is missing: name one (`{part} = ...`), or a YAML spec (`include = ...`)"
+                allowed = (
+                    f"is missing: name one, such as `{part} = module:name`, or a YAML spec (`include = ...`)"
+                )
                 self.mistakes.append(InvalidSpec(part, None, allowed, str(self.path)))
 
     def convert(self, name: str, entry: Entry, known: Mapping[str, ConfigKey]) -> Tree:

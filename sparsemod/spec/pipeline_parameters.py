@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from sparsemod.errors import InvalidCandidate, InvalidInput, plain_message
 from sparsemod.records import Value
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
-from sparsemod.spec.methods import PRUNING, SCHEDULES, PruningConfig
+from sparsemod.spec.methods import PRUNING, RULES, SCHEDULES, PruningConfig
 from sparsemod.spec.parts import SplitterSpec
 from sparsemod.spec.training import TrainingSpec
 
@@ -44,11 +44,13 @@ PIPELINE_PARAMETERS = tuple(_PIPELINE)
 """Pipeline parameters that a space may contain.
 
 Each replaces the constant of the same name in `training`, `pruning` or `dataset.splitter`; `pruning_method` replaces `pruning.method`.
+`rule` replaces the name of `training.rule`, and the rule's keys stay where the other rule has them.
 `finetune_epochs` replaces `epochs` of the stage `finetune`.
 SpArSeMod's names work as there: `prune_threshold` is the final share of pruned weights, `sparsity`. `learning_gamma`
 and `learning_step` select the schedule `step_lr` and are its `gamma` and its `period`.
 """
 
+RULE = "rule"
 MAX_LEN = "max_len"
 FINETUNE_EPOCHS = "finetune_epochs"
 
@@ -203,6 +205,10 @@ def changed(part: M, values: Mapping[str, Any]) -> M:
                 else {"name": STEP_LR, "warmup": data[key]["warmup"]}
             )
             data[key] = {**kept, inner: value}
+        elif key == RULE and isinstance(value, str) and value in RULES.names():
+            # Keys such as `angle` count for every rule that has them.
+            known = RULES.config_of(value).model_fields
+            data[key] = {**{k: v for k, v in data[key].items() if k in known}, "name": value}
         else:
             data[key] = value
     return type(part).model_validate_json(json.dumps(data))

@@ -1,5 +1,7 @@
 """Stop by the forecast of the learning curve."""
 
+import math
+
 import numpy as np
 from pydantic import Field
 
@@ -40,11 +42,11 @@ class Curves(Rule[CurvesConfig]):
         epoch = len(training.errors)
         if epoch < self.config.after or not peers.front:
             return None
+        ceiling = peers.ceiling(training.costs)
         expected = predicted(training, peers, self.config.trials)
-        if expected is None:
+        if expected is None or ceiling == math.inf:
             return None
-        ceiling = float(peers.logits(peers.ceiling(training.costs)))
-        probability = expected.below(ceiling)
+        probability = expected.below(float(peers.logits(ceiling))) if ceiling > 0.0 else 0.0
         if probability >= self.config.probability:
             return None
         return Verdict(f"a probability of {probability:.2g} of ending on the front", probability)

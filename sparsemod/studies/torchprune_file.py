@@ -17,6 +17,7 @@ INCLUDE = "file"
 _SAME_NETWORKS = (
     (r"resnet(\d+)", "resnet-{}"), (r"vgg(\d+)_bn", "vgg-{}-bn"), (r"vgg(\d+)", "vgg-{}"), (r"wrn(\d+)_(\d+)", "wrn-{}-{}"),
     (r"mobilenet_v2", "mobilenetv2"), (r"densenet(\d+)", "densenet-{}"), (r"lenet300_100", "lenet-300-100"),
+    (r"lenet5", "lenet-5"),
 )  # fmt: skip
 _DATASETS = {"CIFAR10": "cifar10", "MNIST": "mnist"}
 _OPTIMIZERS = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}

@@ -19,7 +19,6 @@ class AcdcConv(ComputedConv):
     random signs with magnitudes near 1, so that every layer keeps the variance.
     """
 
-    checkpointed = True  # each layer's two products have N x inputs entries
     cosine: Tensor
     spread: Tensor
     collect: Tensor

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from sparsemod.substitutes import rebuilt
 from sparsemod.substitutes.base import ConvShape, Making
 
 
@@ -53,8 +53,8 @@ class ComputedConv(nn.Module):
     """
 
     groups = 1
-    checkpointed = False
-    """Whether training computes the kernel again in the backward pass, instead of holding its intermediate results."""
+    checkpointed = True
+    """Whether training computes the kernel again in the backward pass, instead of holding it and its intermediate results."""
 
     def __init__(self, shape: ConvShape, bias: bool, making: Making) -> None:
         super().__init__()
@@ -67,15 +67,38 @@ class ComputedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, inputs, ...)."""
+        x = self._uneven(x)
+        if self.checkpointed and self.training and torch.is_grad_enabled():
+            return rebuilt.convolve(self, x)
+        return self.convolve(x, self.kernel())
+
+    def convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Convolve (N, inputs, ...) with the kernel and `padding` at both ends."""
         shape = self.shape
         convolve = functional.conv2d if len(shape.kernel) == 2 else functional.conv1d
-        padding = shape.padding if isinstance(shape.padding, str) else list(shape.padding)
-        if self.checkpointed and self.training and torch.is_grad_enabled():
-            kernel = checkpoint(self.kernel, use_reentrant=False, preserve_rng_state=False)
-        else:
-            kernel = self.kernel()
-        result: Tensor = convolve(x, kernel, self.bias, shape.stride, padding, shape.dilation, self.groups)
+        result: Tensor = convolve(
+            x, kernel, self.bias, shape.stride, self.padding(), shape.dilation, self.groups
+        )
         return result
+
+    def _uneven(self, x: Tensor) -> Tensor:
+        """Return x with one more position at the end of each axis where the padding "same" is an odd number."""
+        if self.shape.padding != "same":
+            return x
+        spans = [d * (k - 1) for d, k in zip(self.shape.dilation, self.shape.kernel, strict=True)]
+        more = [span - 2 * pad for span, pad in zip(spans, self.padding(), strict=True)]
+        return functional.pad(x, [side for one in reversed(more) for side in (0, one)]) if any(more) else x
+
+    def padding(self) -> list[int]:
+        """Return the zeros that are added at both ends of each axis."""
+        shape = self.shape
+        if shape.padding == "same":
+            return [d * (k - 1) // 2 for d, k in zip(shape.dilation, shape.kernel, strict=True)]
+        return [0] * len(shape.kernel) if isinstance(shape.padding, str) else list(shape.padding)
+
+    def weights(self) -> list[nn.Parameter]:
+        """Return the parameters from which the kernel is computed."""
+        return [parameter for name, parameter in self.named_parameters() if name != "bias"]
 
     def extra_repr(self) -> str:
         """Return the shape."""

@@ -241,6 +241,7 @@ class _Training:
             checkpoint=checkpoint,
             seconds=time.perf_counter() - began,
             kept=self.kept,
+            angles=self.rule.degrees()[: len(self.curve)],
             notes=tuple(
                 filter(
                     None,

@@ -6,7 +6,7 @@ const TITLES = {
   error: "Error", model_size: "Model size", working_memory: "Working memory", training_memory: "Training memory", latency: "Latency", energy: "Energy", macs: "Multiply-adds",
   parameters: "Parameters", nonzeros: "Nonzero weights", float_error: "Error before quantization", finetune_gain: "Gain of fine-tuning", index: "Trial", epochs: "Epochs",
   hamming_error: "Wrong labels", label_f1_error: "1 − F1 of the labels", auc_error: "1 − AUC", pixel_error: "Wrong pixels", iou_error: "1 − mean IoU", rmse: "RMSE", mae: "MAE", metric: "Own metric",
-  flash: "Flash", ram: "RAM", stack: "Stack", instructions: "Instructions",
+  gradient_angle: "Angle to the true gradient", flash: "Flash", ram: "RAM", stack: "Stack", instructions: "Instructions",
   trained_epochs: "Trained epochs", seconds: "Seconds", state: "State", round: "Round", origin: "Origin", finished_at: "Finished",
 };
 
@@ -56,6 +56,7 @@ export function show(metric, value) {
   if (!Number.isFinite(value)) return String(value);
   if (metric === "error" || metric.endsWith("_error")) return `${(100 * value).toFixed(2)} %`;
   if (BYTES.has(metric)) return bytes(value);
+  if (metric === "gradient_angle") return `${value.toFixed(1)}°`;
   if (metric === "latency") return value < 1 ? `${(1000 * value).toFixed(0)} µs` : value < 100 ? `${value.toFixed(2)} ms` : `${Math.round(value)} ms`;
   if (metric === "energy") return value < 1 ? `${short(1000 * value)} µJ` : `${short(value)} mJ`;
   if (metric === "macs" || metric === "parameters" || metric === "nonzeros" || metric === "instructions") return count(value);

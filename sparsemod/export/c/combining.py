@@ -7,8 +7,8 @@ from sparsemod.export.c.layers import EMITTERS, Context, Emitted, bounds_of
 from sparsemod.quantization.layers import Add, Concat
 
 
-@EMITTERS.register("add")
-def _add(context: Context, layer: Add) -> Emitted:
+def add_constants(context: Context, layer: Add) -> str:
+    """Return the struct of a sum."""
     zeros = [context.zero(name) for name in layer.inputs]
     offset = (1 << (layer.shift - 1)) - sum(z * m for z, m in zip(zeros, layer.multipliers, strict=True))
     fields = {
@@ -20,11 +20,16 @@ def _add(context: Context, layer: Add) -> Emitted:
         "low": layer.low,
         "high": layer.high,
     }
+    return text.struct("nn_add_layer", context.name, fields)
+
+
+@EMITTERS.register("add")
+def _add(context: Context, layer: Add) -> Emitted:
     return Emitted(
         [f"nn_add(&{context.name}, {{in0}}, {{in1}}, {{out}});"],
         ("nn_add",),
         f"addition{bounds_of(layer)}",
-        constants=text.struct("nn_add_layer", context.name, fields),
+        constants=add_constants(context, layer),
     )
 
 

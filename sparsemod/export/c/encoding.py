@@ -80,12 +80,12 @@ def encoded_layers(network: IntegerNetwork) -> "list[EncodedLayer]":
     layers = []
     for layer in network.weighted():
         loops = loops_of(node(layer), network.named)
-        if "quad_words" in loops.features or loops.dsp is not None:
+        if "quad_words" in loops.features or loops.own:
             outputs, nonzeros = len(layer.weight), int(np.count_nonzero(layer.weight))
             weights = Weights(
                 outputs, layer.weight.size // outputs, layer.window.groups, nonzeros, _bridges(layer)
             )
-            layers.append(EncodedLayer(layer.name, loops.kernel, loops.features, weights, loops.dsp))
+            layers.append(EncodedLayer(layer.name, loops.kernel, loops.features, weights, loops.own))
     return layers
 
 

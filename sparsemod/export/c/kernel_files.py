@@ -1,16 +1,13 @@
 """The C files of the kernels that all networks share, and the templates of those that are generated for one shape."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
 from sparsemod.files import fingerprint
-from sparsemod.kinds.dsp import has_dsp
+from sparsemod.kinds.families import FAMILIES
 
 _VERSIONED = "/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */"
-
-FAMILIES: Mapping[str, Callable[[str], bool]] = {"dsp": has_dsp}
-"""Families of generated kernels, and which cores run them: kernels/nn_FAMILY.h, and the templates whose names start with FAMILY_."""
 
 _HEADERS = {f"nn_{family}.h": family for family in FAMILIES}
 
@@ -54,15 +51,19 @@ def has_family(core: str) -> bool:
 
 
 def sources_on(core: str) -> dict[str, str]:
-    """Return the files from which the kernels that run on `core` are made: the shared ones, and those of its families with templates."""
+    """Return the files from which the kernels that run on `core` are made: the shared ones, and those of its families.
+
+    Those are headers, templates, and modules that write instructions."""
     found = {
         name: text
         for name, text in kernel_sources().items()
         if name not in _HEADERS or FAMILIES[_HEADERS[name]](core)
     }
     prefixes = tuple(f"{family}_" for family, runs in FAMILIES.items() if runs(core))
-    folder = files("sparsemod.export.c") / "templates"
-    entries = (entry for entry in folder.iterdir() if entry.name.startswith(prefixes))
+    assemblers = tuple(f"{family}_assembler" for family, runs in FAMILIES.items() if runs(core))
+    folder = files("sparsemod.export.c")
+    entries = [entry for entry in (folder / "templates").iterdir() if entry.name.startswith(prefixes)]
+    entries += [entry for entry in folder.iterdir() if entry.name.startswith(assemblers)]
     return found | {e.name: e.read_text(encoding="utf-8") for e in entries}
 
 

@@ -12,7 +12,7 @@ from sparsemod.arena import Layout
 from sparsemod.errors import InvalidInput
 from sparsemod.export.c import text
 from sparsemod.export.c.encoding import Encoded, encode
-from sparsemod.export.c.special import SPECIAL, Plain, Special
+from sparsemod.export.c.special import Plain, Special, special
 from sparsemod.files import fingerprint
 from sparsemod.kinds import Stage
 from sparsemod.kinds.windows import Window
@@ -148,8 +148,8 @@ EMITTERS: Stage[Rule] = Stage("the c export", builtin=("sparsemod.export.c @EMIT
 def emit(context: Context, layer: Layer) -> Emitted:
     """Return the C code of one layer. Raises InvalidInput when a size does not fit in the kernels' 16-bit fields."""
     code = EMITTERS.rule(layer.kind, layer.name)(context, layer)
-    if context.core and SPECIAL.has(layer.kind):
-        found = SPECIAL.rule(layer.kind, layer.name)(context, layer)
+    if context.core:
+        found = special(context, layer)
         code.special = found if isinstance(found, Special) else None
         code.plain = found.reason if isinstance(found, Plain) else ""
     return code

@@ -5,6 +5,7 @@ from pathlib import Path
 from sparsemod.export.c import dynamic
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.dynamic.project import DynamicProject
+from sparsemod.export.c.kernel_files import has_family
 from sparsemod.export.c.project import CProject, generate
 from sparsemod.export.names import DEFAULT
 from sparsemod.quantization.dynamic_network import DynamicNetwork
@@ -22,6 +23,18 @@ def generate_any(
     if isinstance(network, DynamicNetwork):
         return dynamic.generate(network, name=name)
     return generate(network, name=name, core=core)
+
+
+def kernel_choices(network: CNetwork, core: str) -> dict[str, str]:
+    """Return layer -> the kernel that it runs on `core`: "generated" for its shape, or "shared", with the reason.
+
+    Empty for a core without generated kernels, and for a dynamically quantized network. Raises Unsupported, InvalidInput."""
+    if isinstance(network, DynamicNetwork) or not has_family(core):
+        return {}
+    return {
+        layer.name: "generated" if layer.special else f"shared: {layer.plain}" if layer.plain else "shared"
+        for layer in generate(network, core=core).layers
+    }
 
 
 def project_any(network: CNetwork, folder: Path | str, *, name: str = DEFAULT) -> CProject | DynamicProject:

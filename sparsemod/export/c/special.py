@@ -43,6 +43,19 @@ Rule = Callable[[Any, Any], Special | Plain | None]
 SPECIAL: Stage[Rule] = Stage("the kernels of single shapes", builtin=("sparsemod.export.c.dsp",))
 """Rules by kind: (context, layer) -> the layer's own kernel, or why it runs the plain one; None for other cores."""
 
+HELIUM: Stage[Rule] = Stage("the kernels of single shapes on Helium", builtin=("sparsemod.export.c.mve",))
+"""The same for cores with vector instructions (MVE)."""
+
+
+def special(context: Any, layer: Any) -> Special | Plain | None:
+    """Return the layer's own kernel for the core of `context`, or why it runs the plain one; None where the core has no such kernels."""
+    for stage in (SPECIAL, HELIUM):
+        if stage.has(layer.kind):
+            found = stage.rule(layer.kind, layer.name)(context, layer)
+            if found is not None:
+                return found
+    return None
+
 
 def named(prefix: str, text: Callable[[str], str]) -> tuple[str, str]:
     """Return (name, text) of a kernel whose name ends in a digest of its text and of the shared kernels.

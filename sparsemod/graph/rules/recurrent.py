@@ -38,7 +38,7 @@ def _unpack(call: Call) -> None:
     if call["padding_value"]:
         raise call.unsupported("with a padding value other than 0")
     made = value.source if call["batch_first"] else StepsFirst(value.source)
-    call.walker.values[call.node] = (made, FromLengths("other"))
+    call.walker.values[call.node] = (made, FromLengths("lengths", value.divisor))
 
 
 @aten("gru.input", "gru.data", kinds=("gru", "move", "last_step", "concat"))

@@ -34,6 +34,7 @@ NETWORKS: tuple[Entry, ...] = (
     Entry(r"vgg-(11|13|16|19)(-bn)?(-fc)?", "vgg:vgg", "vgg-16-bn", "VGG for CIFAR, one linear layer; -fc: three"),
     Entry(r"densenet-(\d+)(?:-(\d+))?", "densenet:densenet", "densenet-22", "DenseNet with bottlenecks: depth 6 n + 4, growth; 12"),
     Entry(r"lenet-300-100", "plans:lenet_300_100", "lenet-300-100", "LeNet-300-100: linear layers", "mnist"),
+    Entry(r"lenet-5", "lenet:lenet_5", "lenet-5", "LeNet-5: two convolutions, three linear layers", "mnist"),
     Entry(r"conv-(2|4|6)", "plans:conv_n", "conv-2", "Conv-2, -4, -6 of the lottery ticket experiments"),
     Entry(r"tiny", "plans:tiny", "tiny", "three convolutions of 8 filters, linear 300 and 100"),
     Entry(r"darts(?:-(\d+)-(\d+))?", "darts:darts", "darts", "DARTS_V2 (published genotype): cells, channels; 20, 36"),

@@ -35,14 +35,6 @@ class Angles:
                 torch.cuda.set_rng_state(states[1])
         self.degrees.append(angle(*found))
 
-    def notes(self) -> list[str]:
-        """Return the angles as a sentence, if there are any."""
-        if not self.degrees:
-            return []
-        return [
-            f"angle to the true gradient by epoch, in degrees: {', '.join(f'{d:.1f}' for d in self.degrees)}"
-        ]
-
     def state_dict(self) -> dict[str, Any]:
         """Return the angles so far."""
         return {"angles": torch.tensor(self.degrees, dtype=torch.float64)}

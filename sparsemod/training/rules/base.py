@@ -64,6 +64,10 @@ class TrainingRule(Plugin[C]):
     def before_epoch(self, x: "Batch", y: "Tensor", loss: LossFunction) -> None:
         """Observe the first batch of an epoch before its gradients; the parameters have no gradients."""
 
+    def degrees(self) -> tuple[float, ...]:
+        """Return the angles, in degrees, between the rule's gradient and the true one by epoch; empty if not measured."""
+        return ()
+
     def notes(self) -> list[str]:
         """Return sentences about the training for the trial's notes; called at its end."""
         return []

@@ -26,7 +26,7 @@ class FeedbackConfig(RuleConfig):
     scale: float = Field(1.0, gt=0, le=1e3, description="Factor of the matrices' standard deviation.")
     angle: bool = Field(
         False,
-        description="Note the angle between the rule's gradient and that of backpropagation, on the first batch of each epoch.",
+        description="Record the angle between the rule's gradient and that of backpropagation, on the first batch of each epoch.",
     )
 
 
@@ -112,7 +112,11 @@ class FeedbackRule(TrainingRule[C]):
     def notes(self) -> list[str]:
         """See TrainingRule."""
         kind = "stored" if self.config.matrices == "stored" else "drawn at each use, the largest"
-        return [f"feedback matrices: {self.feedback_bytes():,} B ({kind})", *self.angles.notes()]
+        return [f"feedback matrices: {self.feedback_bytes():,} B ({kind})"]
+
+    def degrees(self) -> tuple[float, ...]:
+        """See TrainingRule."""
+        return tuple(self.angles.degrees)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the angles; the matrices follow from the seed."""

@@ -60,7 +60,9 @@ def confusion(predicted: NDArray[Any], truth: NDArray[Any], classes: int) -> NDA
 def confusion_details(predicted: NDArray[Any], truth: NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
     """Return `classes` (names), `errors` (share of wrong answers of each true class, None without one) and `confusion`.
 
-    Many classes have no matrix, and very many no errors.
+    `macro_error` is the mean of the errors, `macro_f1` the mean over the classes of the harmonic mean of precision and recall;
+    classes without a sample are left out, of F1 those without a prediction, too. Many classes have no matrix, and very many
+    no errors.
     """
     if len(names) > _CLASSES:
         return {}
@@ -70,7 +72,14 @@ def confusion_details(predicted: NDArray[Any], truth: NDArray[Any], names: Seque
         None if not count else round(1 - int(right) / int(count), 4)
         for right, count in zip(np.diag(matrix), counts, strict=True)
     ]
-    found: dict[str, Any] = {"classes": list(names), "errors": errors, "counts": counts.tolist()}
+    true, either = np.diag(matrix), counts + matrix.sum(axis=0)
+    found: dict[str, Any] = {
+        "classes": list(names),
+        "errors": errors,
+        "counts": counts.tolist(),
+        "macro_error": round(1 - float(np.mean(true[counts > 0] / counts[counts > 0])), 4),
+        "macro_f1": round(float(np.mean(2 * true[either > 0] / either[either > 0])), 4),
+    }
     if len(names) <= _MATRIX:
         found["confusion"] = matrix.tolist()
     return found

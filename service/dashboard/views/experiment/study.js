@@ -48,7 +48,7 @@ export function Study({ experiment, version }) {
   return html`<${Card} title="Study" wide id="study" note="mean over networks and repetitions; bars show the range, the dashed line the reference"
     aside=${html`<a class="small" href=${`experiments/${id}/study?csv=true`} download>CSV</a>`}>
     <${Problem} error=${error} />
-    <p class="small"><label>Measure <select value=${drawn} onChange=${(/** @type {any} */ event) => setMeasure(event.target.value)}>${measures.map((name) => html`<option key=${name} value=${name}>${title(name)}</option>`)}</select></label>
+    <p class="small"><label>Measure <select value=${drawn} onChange=${(/** @type {any} */ event) => setMeasure(event.target.value)}>${measures.map((name) => html`<option key=${name} value=${name}>${title(name)}</option>`)}</select></label>${" "}
       <label>Cost <select value=${shown} onChange=${(/** @type {any} */ event) => setCost(event.target.value)}>${costs.map((name) => html`<option key=${name} value=${name}>${title(name)}</option>`)}</select></label></p>
     <${Chart} name="study" label=${`${title(drawn)} against ${title(shown)} of ${methods.length} methods`} depends=${[study, shown, drawn]} option=${() => option(study, methods, shown, drawn)}
       on=${{ click: (/** @type {any} */ event) => event.data?.trial !== undefined && go(`/experiments/${id}/trials/${event.data.trial}`) }} />
@@ -86,6 +86,7 @@ function option(study, methods, cost, measure) {
   const there = study.points.filter((/** @type {any} */ point) => measure in point.mean);
   const reference = there.find((/** @type {any} */ point) => point.method === "none")?.mean[measure];
   const text = (/** @type {number} */ value) => show(measure, value / scale);
+  const dashed = scale * reference; // the axis also holds the reference
   const places = study.points.map((/** @type {any} */ point) => point.mean[cost]).filter((/** @type {number} */ value) => value > 0);
   const wide = Math.max(...places) > 8 * Math.min(...places); // a logarithmic axis has a tick at each power of ten only
   const series = methods.map((method, place) => {
@@ -94,7 +95,7 @@ function option(study, methods, cost, measure) {
       type: "line", name: method, symbolSize: 7, itemStyle: { color: SHADES[place % SHADES.length] }, lineStyle: { width: 2 },
       data: own.map((/** @type {any} */ point) => ({ value: [point.mean[cost], scale * point.mean[measure], scale * point.least[measure], scale * point.most[measure]], trial: point.trials[0], name: `${method}, ${(100 * point.sparsity).toFixed(1)} % removed` })),
       ...(place === 0 && reference !== undefined
-        ? { markLine: { silent: true, symbol: "none", label: { show: false }, lineStyle: { type: "dashed", color: colour("dim") }, data: [{ yAxis: scale * reference }] } }
+        ? { markLine: { silent: true, symbol: "none", label: { show: false }, lineStyle: { type: "dashed", color: colour("dim") }, data: [{ yAxis: dashed }] } }
         : {}),
     };
   });
@@ -112,7 +113,8 @@ function option(study, methods, cost, measure) {
     legend: { top: 0, textStyle: { color: colour("text") }, data: methods },
     tooltip: { ...tipLook(), trigger: "item", formatter: (/** @type {any} */ item) => `${safe(item.name)}<br>${safe(title(cost))}: ${safe(show(cost, item.value[0]))}<br>${safe(title(measure))}: ${safe(text(item.value[1]))} (${safe(text(item.value[2]))} to ${safe(text(item.value[3]))})` },
     xAxis: { ...look, type: wide ? "log" : "value", scale: true, name: title(cost), nameLocation: "middle", nameGap: 28, axisLabel: { ...look.axisLabel, formatter: (/** @type {number} */ value) => show(cost, value) } },
-    yAxis: { ...look, type: "value", name: share ? `${phrase(measure)}, %` : phrase(measure), scale: true },
+    yAxis: { ...look, type: "value", name: share ? `${phrase(measure)}, %` : phrase(measure), scale: true,
+      min: (/** @type {{ min: number }} */ own) => (dashed < own.min ? dashed : null), max: (/** @type {{ max: number }} */ own) => (dashed > own.max ? dashed : null) },
     series: [...ranges, ...series],
   };
 }

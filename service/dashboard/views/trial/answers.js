@@ -12,6 +12,7 @@ export function Answers({ trial, spec }) {
   const detail = measured?.detail ?? {};
   if (!detail.errors && !detail.outputs && !detail.scores && !detail.sequences) return null;
   return html`<${Card} title="Answers on the validation data" wide note=${`${title(measured.metric)} ${show(measured.metric, measured.value)}`}>
+    ${detail.macro_error !== undefined && html`<${Means} detail=${detail} />`}
     ${detail.sequences && html`<${Sequences} facts=${detail.sequences} metric=${measured.metric} />`}
     ${detail.confusion && html`<${Confusion} detail=${detail} />`}
     ${detail.errors && !detail.confusion && html`<${Shares} detail=${detail} />`}
@@ -24,6 +25,10 @@ const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)
 
 /** Least, mean and most of a number. @param {number[]} spread */
 const spread = ([least, mean, most]) => (least === most ? count(least) : `${count(least)} to ${count(most)}, mean ${Number(mean.toPrecision(3))}`);
+
+/** Means over the classes, in which each class counts alike. @param {{detail: any}} properties */
+const Means = ({ detail }) => html`<dl class="pairs"><dt>Macro error</dt><dd>${show("error", detail.macro_error)}</dd>
+  <dt>Macro F1</dt><dd>${show("error", detail.macro_f1)}</dd></dl>`;
 
 /** @param {{facts: any, metric: string}} properties */
 const Sequences = ({ facts, metric }) => html`<h3>Sequences</h3><dl class="pairs">

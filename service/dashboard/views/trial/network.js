@@ -28,28 +28,30 @@ export function Network({ id, index, experiment, trial }) {
     };
   }, [id, index, returns.value]);
   const arena = trial.measurements.find((/** @type {any} */ m) => m.metric === "working_memory");
+  const kernels = trial.measurements.find((/** @type {any} */ m) => m.metric === "instructions")?.detail?.kernels;
   return html`<${Card} title="Network" wide note=${graph ? `as deployed: ${plural(graph.layers.length, "operator")}, ${count(graph.parameters)} parameters with biases, ${count(graph.macs)} multiply-adds, ${bytes(graph.bytes)} of weights when stored densely` : ""}>
     <${Problem} error=${error} what="The network's graph" />
     ${!graph && !error && html`<p class="dim" role="status">The network is being captured…</p>`}
-    ${graph && html`<${Drawing} graph=${graph} /><${Layers} graph=${graph} />
+    ${graph && html`<${Drawing} graph=${graph} /><${Layers} graph=${graph} kernels=${kernels} />
       <h3>Memory while it runs <span class="dim small">peak ${bytes(graph.peak_bytes)} of inputs and outputs</span></h3><${Memory} graph=${graph} limit=${experiment.budgets.working_memory ?? experiment.budgets.ram} />
       ${arena && arena.value !== graph.peak_bytes && html`<p class="dim small">The working memory of ${bytes(arena.value)}, by contrast: ${arena.method}.</p>`}`}<//>`;
 }
 
-/** @param {{graph: any}} properties */
-function Layers({ graph }) {
+/** @param {{graph: any, kernels: Record<string, string> | undefined}} properties */
+function Layers({ graph, kernels }) {
   /** @param {string} name */
   const most = (name) => Math.max(1, ...graph.layers.map((/** @type {any} */ layer) => layer[name]));
   const [macs, size, output] = [most("macs"), most("bytes"), most("output_bytes")];
   const Meter = (/** @type {any} */ { share }) => html`<span class="meter" aria-hidden="true"><i style=${{ width: `${100 * share}%` }}></i></span>`;
   return html`<div class="scroll" tabindex="0" role="group" aria-label="Table of operators"><table class="layers">
-    <thead><tr><th scope="col">Operator</th><th scope="col">Kind</th><th scope="col">From</th><th scope="col">Output</th><th scope="col" class="number">Parameters</th><th scope="col" class="number">Multiply-adds</th><th scope="col" class="number">Weights</th><th scope="col" class="number">Output memory</th></tr></thead>
+    <thead><tr><th scope="col">Operator</th><th scope="col">Kind</th><th scope="col">From</th><th scope="col">Output</th><th scope="col" class="number">Parameters</th><th scope="col" class="number">Multiply-adds</th><th scope="col" class="number">Weights</th><th scope="col" class="number">Output memory</th>${kernels && html`<th scope="col">C kernel</th>`}</tr></thead>
     <tbody>${graph.layers.map((/** @type {any} */ layer) => html`<tr key=${layer.name}><th scope="row"><span class="layer-mark" style=${{ "--fill": fill(layer.kind) }}></span>${layer.name}</th>
       <td>${kind(layer)}${layer.activation ? ` + ${layer.activation}` : ""}</td><td class="dim">${layer.inputs.join(", ")}</td><td>${layer.shape.join(" × ")}</td>
       <td class="number">${layer.parameters ? count(layer.parameters) : "–"}</td>
       <td class="number">${layer.macs ? html`${count(layer.macs)}<${Meter} share=${layer.macs / macs} />` : "–"}</td>
       <td class="number">${layer.bytes ? html`${bytes(layer.bytes)}<${Meter} share=${layer.bytes / size} />` : "–"}</td>
-      <td class="number">${bytes(layer.output_bytes)}<${Meter} share=${layer.output_bytes / output} /></td></tr>`)}</tbody></table></div>`;
+      <td class="number">${bytes(layer.output_bytes)}<${Meter} share=${layer.output_bytes / output} /></td>
+      ${kernels && html`<td class="dim">${kernels[layer.name] ?? "–"}</td>`}</tr>`)}</tbody></table></div>`;
 }
 
 /** An element's width in pixels; 0 before it is rendered. @returns {[{current: any}, number]} */
