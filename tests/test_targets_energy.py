@@ -123,3 +123,11 @@ def test_a_bad_power_names_its_field(tmp_path: Path, bad: str) -> None:
     path.write_text(PROFILE.replace("{milliwatts: 32.0, source: measured at 3.0 V}", bad))
     with pytest.raises(InvalidInput, match=r"power\.run"):
         load_device(path)
+
+
+def test_the_profile_in_the_docs_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "device.md").read_text()
+    power = page[page.index("power:\n") :].partition("```")[0]
+    path = tmp_path / "board.yaml"
+    path.write_text(PROFILE[: PROFILE.index("power:")] + power + "source: a test\n")
+    assert list(load_device(path).power) == ["run", "slow"]
