@@ -130,11 +130,13 @@ def test_a_long_run_starts_on_a_small_network():
     teacher = spec.training.teacher and spec.training.teacher.model_copy(
         update={"network": small, "epochs": 1}
     )
-    options = {"networks": small}
+    kept = ("SepHashed_0.1", "Generic_0.12")  # at the published rate, ACDC_48 diverges on so small a network
+    network = {"options": {"networks": small}, "substitutes": kept}
     spec = spec.model_copy(
         update={
             "dataset": DatasetSpec(name="digits", limit=300),
-            "network": spec.network.model_copy(update={"options": options}),
+            "network": spec.network.model_copy(update=network),
+            "source": spec.source.model_copy(update={"values": {"substitute": kept}}),
             "training": spec.training.model_copy(
                 update={"teacher": teacher, "augmentation": (), "batch_size": 32}
             ),
