@@ -239,10 +239,12 @@ def test_keyboard_and_theme(watched: Watched) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.innerText") == "Skip to content"
     seen = []
-    for _ in range(7):
+    for _ in range(9):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.innerText"))
-    assert seen == ["sparsemod", "Experiments", "Compare", "Models", "Workers", "API", "Dark"]
+    assert seen == [
+        "sparsemod", "Experiments", "Compare", "Models", "Workers", "Webhooks", "Quotas", "API", "Dark",
+    ]  # fmt: skip
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"

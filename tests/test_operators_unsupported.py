@@ -19,6 +19,7 @@ from sparsemod.errors import Unsupported
 from sparsemod.export import export
 from sparsemod.export.c import generate
 from sparsemod.export.c.dynamic.layers import DYNAMIC_EMITTERS
+from sparsemod.export.c.special import HELIUM, SPECIAL
 from sparsemod.export.tflite.exporter import to_tflite
 from sparsemod.graph import Graph, Operator, run_float
 from sparsemod.graph.aten import TRANSLATIONS, captured_from
@@ -95,13 +96,14 @@ def test_a_kind_without_rules_is_unsupported(stage: str, tmp_path: Path) -> None
 def test_every_stage_has_a_column_in_the_crossing() -> None:
     """A stage that a module declares is exercised, and its rules are unregistered after a test.
 
-    Kinds without constants have no rule for their size. The measured flash of networks tests those that have.
+    Kinds without constants have no rule for their size. The measured flash of networks tests those that have. Kinds without a kernel of
+    their own run the shared one: the tests of the kernels of single shapes have a case for each kind that has one.
     """
     declared: list[Stage[Any]] = []
     for path in (ROOT / "sparsemod").rglob("*.py"):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for name in re.findall(r"^(\w+): \"?Stage\[.*= Stage\(", path.read_text(), re.MULTILINE):
             declared.append(getattr(importlib.import_module(module), name))
-    crossed = [CONSTANTS, *(rules or TRANSLATIONS for _, rules, _ in (*CAPTURED, *LAYERED))]
+    crossed = [CONSTANTS, SPECIAL, HELIUM, *(rules or TRANSLATIONS for _, rules, _ in (*CAPTURED, *LAYERED))]
     assert {stage.title for stage in declared} == {stage.title for stage in crossed}
     assert all(stage in crossed and stage in STAGES for stage in declared)

@@ -34,6 +34,7 @@ FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "leaky_relu": lambda x, slope: torch.where(x > 0, x, x * slope),
     "abs": lambda x: torch.where(x < 0, -x, x),
     "neg": lambda x: -x,
+    "reciprocal": lambda x: number(1.0) / x,
     "square": lambda x: x * x,
     "clamp": _clamp,
     "threshold": lambda x, limit, value: torch.where(x > limit, x, value),

@@ -29,6 +29,7 @@ _FUNCTIONS: Mapping[str, Callable[..., str]] = {
     "leaky_relu": lambda x, slope: f"({x} > 0.0f ? {x} : nd_product({x}, {slope}))",
     "abs": lambda x: f"({x} < 0.0f ? -{x} : {x})",
     "neg": lambda x: f"(-{x})",
+    "reciprocal": lambda x: f"nd_quotient(1.0f, {x})",
     "square": lambda x: f"nd_product({x}, {x})",
     "clamp": _clamp,
     "threshold": lambda x, limit, value: f"({x} > {limit} ? {x} : {value})",
