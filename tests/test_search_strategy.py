@@ -126,9 +126,9 @@ def test_the_model_gets_the_epochs_of_each_round_with_the_inherited_ones(
     told: list[list[float]] = []
     fit = gp.Fitter.fit
 
-    def listen(self: gp.Fitter, features: Any, errors: Any) -> Any:
+    def listen(self: gp.Fitter, features: Any, errors: Any, deviations: Any = None) -> Any:
         told.append([float(e) for e in features[:, -1]])
-        return fit(self, features, errors)
+        return fit(self, features, errors, deviations)
 
     monkeypatch.setattr(gp.Fitter, "fit", listen)
     observations = loop(Search(of, SPACE, costs, morphs))
