@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support_emulator import needs_emulator
+from support_export_c import Drawn
 from support_mve import KINDS, drawn_mve
 from support_programs import needs
 from torch import nn
@@ -53,6 +54,14 @@ def test_one_layer_of_every_kind_on_m55(level: str, monkeypatch: pytest.MonkeyPa
     cases = [drawn_mve(kind, seed) for seed in range(8, 14) for kind in KINDS]
     for (network, images), outputs in zip(cases, Emulator("cortex-m55").outputs(cases), strict=True):
         assert np.array_equal(outputs, network.run(images)), network.layers
+
+
+@needs_emulator
+def test_copies_of_windows_end_in_zeros_in_used_memory() -> None:
+    """A convolution whose copies lie where an earlier layer has left other bytes than 0."""
+    drawn = Drawn(1013)
+    (outputs,) = Emulator("cortex-m55").outputs([(drawn.network, drawn.images)])
+    assert np.array_equal(outputs, drawn.network.run(drawn.images))
 
 
 @pytest.mark.parametrize("kind", KINDS)

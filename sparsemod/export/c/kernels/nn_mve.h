@@ -148,11 +148,15 @@ NN_MVE_INLINE void nn_mve_copy(int8_t *to, const int8_t *from, int32_t count)
     }
 }
 
+/* GCC 12 takes a store of some bytes for one of all 16, and drops earlier stores of the others. This ends its view of them. */
+#define NN_MVE_KEEP() __asm__ volatile("" : : : "memory")
+
 /* Copies `count` bytes, and writes no others. */
 NN_MVE_INLINE void nn_mve_span(int8_t *to, const int8_t *from, int32_t count)
 {
     for (; count > 0; count -= 16, to += 16, from += 16) {
         const mve_pred16_t some = vctp8q((uint32_t)count);
+        NN_MVE_KEEP();
         vstrbq_p_s8(to, vldrbq_z_s8(from, some), some);
     }
 }
@@ -165,6 +169,7 @@ NN_MVE_INLINE void nn_mve_fill(int8_t *to, int32_t value, int32_t count)
         vstrbq_s8(to, values);
     }
     if (count > 0) {
+        NN_MVE_KEEP();
         vstrbq_p_s8(to, values, vctp8q((uint32_t)count));
     }
 }
