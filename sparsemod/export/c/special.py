@@ -40,10 +40,10 @@ class Plain:
 
 Rule = Callable[[Any, Any], Special | Plain | None]
 
-SPECIAL: Stage[Rule] = Stage("the kernels of single shapes", builtin=("sparsemod.export.c.dsp",))
+SPECIAL: Stage[Rule] = Stage("the kernels of single shapes", builtin=("sparsemod.export.c @SPECIAL",))
 """Rules by kind: (context, layer) -> the layer's own kernel, or why it runs the plain one; None for other cores."""
 
-HELIUM: Stage[Rule] = Stage("the kernels of single shapes on Helium", builtin=("sparsemod.export.c.mve",))
+HELIUM: Stage[Rule] = Stage("the kernels of single shapes on Helium", builtin=("sparsemod.export.c @HELIUM",))
 """The same for cores with vector instructions (MVE)."""
 
 
