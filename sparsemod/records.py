@@ -202,7 +202,7 @@ class Artifact(Record):
 
 
 class StopDecision(Record):
-    """Why a stopping rule ended a trial after `epoch` of `epochs` epochs.
+    """Why a stopping rule ended a trial: its judgement after `epoch` of `epochs` epochs. The worker may have trained a few more.
 
     `probability`: of ending on the front, None where the rule computes none. `expected`: the forecast of the task's
     metric at the last epoch, in its unit; `deviation`: its standard deviation on the logit scale of `sparsemod.quality`.
@@ -220,7 +220,7 @@ class StopDecision(Record):
     @property
     def text(self) -> str:
         """The decision as a sentence."""
-        return f"stopped by the rule {self.rule} after epoch {self.epoch} of {self.epochs}: {self.reason}"
+        return f"stopped by the rule {self.rule}: after epoch {self.epoch} of {self.epochs}, {self.reason}"
 
 
 class TrialResult(Measured):

@@ -81,7 +81,7 @@ def test_a_training_that_learns_nothing_is_stopped_with_its_reason(done: LocalRu
     assert trial.result.seconds["train"] > 0.0, "the time of the stage that was stopped counts"
     assert trial.record.values()["model_size"] > 0.0 and "error" not in trial.record.values()
     table = (done.folder / "trials.csv").read_text().splitlines()
-    assert "stopped by the rule curves after epoch 2 of 4" in table[-1]
+    assert "stopped by the rule curves: after epoch 2 of 4" in table[-1]
     short = json.loads((done.folder / "experiment.json").read_text())["trials"][3]
     assert short["stopped"].startswith("stopped by the rule curves")
 

@@ -12,7 +12,7 @@ from service.http.app import create_app
 from service.settings import Settings
 from service.store import Store
 
-REASON = "after epoch 3 of 6: a probability of"
+REASON = "after epoch 3 of 6, a probability of"
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_stopped_trial_is_shown_as_such_and_continued(watched: Watched, seeded
     page = watched.open("#/experiments/1/trials/6")
     note = page.locator("[data-stopping=curves]")
     note.wait_for()
-    assert f"Stopped by the rule curves {REASON}" in note.inner_text()
+    assert f"Stopped by the rule curves: {REASON}" in note.inner_text()
     assert "Expected error at the end:" in note.inner_text()
     page.locator("[data-epochs='3'][data-stopped=true]").wait_for()
     page.get_by_text("stopped after epoch 3 of 6").wait_for()

@@ -90,7 +90,7 @@ def test_the_front_at_the_exact_costs_decides() -> None:
     assert decision is not None and decision.epoch == 4 and decision.epochs == EPOCHS
     assert decision.probability is not None and decision.probability < 0.05
     assert decision.expected is not None and 0.2 < decision.expected < 0.42
-    assert decision.text.startswith("stopped by the rule curves after epoch 4 of 10: a probability of")
+    assert decision.text.startswith("stopped by the rule curves: after epoch 4 of 10, a probability of")
     assert rule.decide(training(20, bad, 300.0), others) is None, "nothing on the front is as small"
     good = [0.55, 0.3, 0.2, 0.12]
     assert rule.decide(training(20, good, 8000.0), others) is None, "it may become the best one"

@@ -80,7 +80,7 @@ def test_the_server_stops_a_trial_that_cannot_reach_the_front(store: Store, data
     stop(store, claim)
     view = store.trial(made, 6)
     assert view.state is TrialState.STOPPED and view.stopping == running.stopping
-    assert view.stop_reason.startswith("stopped by the rule curves after epoch 3 of 6: a probability of")
+    assert view.stop_reason.startswith("stopped by the rule curves: after epoch 3 of 6, a probability of")
     seen = store.observations(made)[6]
     assert seen.forecast == (view.stopping.expected, view.stopping.deviation)
     assert seen.forecast[0] > 0.3
@@ -201,5 +201,5 @@ def _says_why(http: TestClient, store: Store) -> None:
     assert (shown["rule"], shown["epoch"], shown["epochs"]) == ("curves", 3, 6)
     table = http.get(f"/experiments/{made}/trials", params={"format": "csv"}).text
     [line] = [line for line in table.splitlines() if line.startswith("6,")]
-    assert "stopped by the rule curves after epoch 3 of 6" in line
+    assert "stopped by the rule curves: after epoch 3 of 6" in line
     assert http.post(f"/experiments/{made}/retry", json={"trials": [6]}).json() == {"trials": [6]}

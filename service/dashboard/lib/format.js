@@ -115,5 +115,5 @@ export function moments(from, to) {
   return [first, last].map((one) => (first.toDateString() === last.toDateString() ? one.toLocaleTimeString([], time) : one.toLocaleString([], { ...day, ...time })));
 }
 
-/** @param {number} amount @param {string} word */
-export const plural = (amount, word) => `${amount} ${word}${amount === 1 ? "" : "s"}`;
+/** @param {number} amount @param {string} word @param {string} [many] */
+export const plural = (amount, word, many = `${word}s`) => `${amount} ${amount === 1 ? word : many}`;

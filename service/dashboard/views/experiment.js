@@ -114,6 +114,7 @@ function Head({ experiment, front, onChange }) {
         <${Figure} name="Front">${plural(front.members.length, "point")}<//>
         <${Figure} name="Completed">${counts.completed ?? 0}<//>
         <${Figure} name="Infeasible" title="Over a budget, or stopped before training because of it">${counts.infeasible ?? 0}<//>
+        ${counts.stopped > 0 && html`<${Figure} name="Stopped">${counts.stopped}<//>`}
         ${counts.failed > 0 && html`<${Figure} name="Failed">${counts.failed}<//>`}</dl></div>
       <p class="dim small foot"><${Clock}>${(/** @type {number} */ now) => {
         const { rate, left } = pace(experiment, now);

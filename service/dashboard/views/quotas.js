@@ -29,11 +29,11 @@ export function Quotas() {
     <${Problem} error=${error} what="The list of quotas" />
     ${!view && !error && html`<p class="dim" role="status">Loading…</p>`}
     ${view && html`<div class="card scroll" tabindex="0" role="group" aria-label="Table of quotas"><table>
-      <thead><tr><th scope="col">Quota</th><th scope="col">Counts</th><th scope="col" class="number">Used</th><th scope="col" class="number">Limit</th><th scope="col">Share</th></tr></thead>
+      <thead><tr><th scope="col">Quota</th><th scope="col" class="number">Used</th><th scope="col" class="number">Limit</th><th scope="col">Share</th><th scope="col">Counts</th></tr></thead>
       <tbody>${view.quotas.map((/** @type {any} */ quota) => {
         const [name, what] = NAMES[quota.quota] ?? [quota.quota, quota.unit];
-        return html`<tr key=${quota.quota}><th scope="row">${name}</th><td>${what}</td><td class="number">${shown(quota, quota.used)}</td>
-          <td class="number">${quota.limit === null ? "none" : shown(quota, quota.limit)}</td><td><${Share} quota=${quota} /></td></tr>`;
+        return html`<tr key=${quota.quota}><th scope="row">${name}</th><td class="number">${shown(quota, quota.used)}</td>
+          <td class="number">${quota.limit === null ? "none" : shown(quota, quota.limit)}</td><td><${Share} quota=${quota} /></td><td>${what}</td></tr>`;
       })}</tbody></table></div>
       <p class="dim small">The settings of the server set the limits. At a limit, the server refuses what would exceed it. When the disk quota is used up, running experiments are paused.</p>`}`;
 }

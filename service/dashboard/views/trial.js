@@ -71,7 +71,7 @@ export function Trial({ id, index }) {
       ${index + 1 < trials && html`<a class="button" href=${`#/experiments/${id}/trials/${index + 1}`} aria-label="Next trial">→</a>`}</div>
     <${Problem} error=${error} />
     ${trial.failure && html`<p class="problem"><strong>${trial.failure.kind}:</strong> ${trial.failure.message}</p>`}
-    ${trial.stopping && html`<p class="note" data-stopping=${trial.stopping.rule}>${trial.state === "running" ? "To be stopped" : "Stopped"} by the rule <strong>${trial.stopping.rule}</strong> after epoch ${trial.stopping.epoch} of ${trial.stopping.epochs}: ${trial.stopping.reason}.${trial.stopping.expected === null ? "" : ` Expected ${phrase(quality(experiment.spec))} at the end: ${show(quality(experiment.spec), trial.stopping.expected)}.`}</p>`}
+    ${trial.stopping && html`<p class="note" data-stopping=${trial.stopping.rule}>${trial.state === "running" ? "To be stopped" : "Stopped"} by the rule <strong>${trial.stopping.rule}</strong>: after epoch ${trial.stopping.epoch} of ${trial.stopping.epochs}, ${trial.stopping.reason}.${trial.stopping.expected === null ? "" : ` Expected ${phrase(quality(experiment.spec))} at the end: ${show(quality(experiment.spec), trial.stopping.expected)}.`}</p>`}
     <section class="card head" aria-label="Result"><dl class="figures">
       ${experiment.spec.objectives.map((/** @type {string} */ name) => html`<${Figure} key=${name} name=${title(name)}>${show(name, value(trial, name))}<//>`)}
       <${Figure} name=${candidate.parent === null ? "Epochs" : "Epochs, with its parents'"}>${trial.trained_epochs ? show("", trial.trained_epochs) : `${trial.epochs} planned`}<//>

@@ -50,7 +50,7 @@ export function Webhooks() {
 
 /** @param {{hook: any}} properties */
 function HookState({ hook }) {
-  const waiting = hook.waiting > 0 && html`<p class="dim small">${plural(hook.waiting, "delivery").replace("deliverys", "deliveries")} waiting${
+  const waiting = hook.waiting > 0 && html`<p class="dim small">${plural(hook.waiting, "delivery", "deliveries")} waiting${
     hook.retry_at && !hook.disabled ? html`, <${Clock}>${(/** @type {number} */ now) => (Date.parse(hook.retry_at) > now ? `next try in ${Math.ceil((Date.parse(hook.retry_at) - now) / 1000)} s` : "next try now")}<//>` : ""}</p>`;
   if (hook.disabled) return html`<span class="state failed">disabled</span><p class="bad small">${hook.disabled}</p>${waiting}`;
   return html`<span class="state done">active</span>${waiting}`;
