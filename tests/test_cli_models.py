@@ -64,6 +64,19 @@ def test_measure_a_float_model(
     assert sum(layer.instructions for layer in report.layers) > 0
 
 
+def test_measure_shows_energy_for_a_device_whose_power_is_known(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "board.yaml").write_text(
+        "{name: board, title: B, core: cortex-m4, clock: 64000000, flash: 1048576, ram: 262144, cycles_per_instruction: 1.25,"
+        " power: {run: {milliwatts: 31.5, source: measured}}, source: a test}"
+    )
+    monkeypatch.setenv("SPARSEMOD_DEVICES", str(tmp_path))
+    printed = cli(capsys, "measure", str(model), "--device", "board", "--out", str(tmp_path / "out"))
+    (line,) = (line for line in printed.splitlines() if line.startswith("energy"))
+    assert "µJ" in line and "31.5 mW at 64 MHz in mode run as stated: measured" in line
+
+
 def test_measure_without_data_says_that_the_accuracy_is_unknown(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -139,7 +139,7 @@ def show(report: "ModelReport") -> None:
         )  # fmt: skip
     output.print(table)
     output.print(f"instructions of each layer: {report.layer_method}", soft_wrap=True)
-    for metric in ("flash", "ram", "instructions", "latency", "macs", "parameters"):
+    for metric in ("flash", "ram", "instructions", "latency", "energy", "macs", "parameters"):
         one = next((m for m in report.measurements if m.metric == metric), None)
         if one is not None:
             output.print(f"{metric:<13} {metric_text(metric, one.value):>12}  {one.method}", soft_wrap=True)

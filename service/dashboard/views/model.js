@@ -9,7 +9,7 @@ import { ModelState } from "./models.js";
 import { DeviceTable } from "./trial/fits.js";
 
 /** The costs in the head of the page. */
-const COSTS = ["flash", "ram", "latency", "instructions", "macs", "parameters"];
+const COSTS = ["flash", "ram", "latency", "energy", "instructions", "macs", "parameters"];
 
 /** @param {{id: number}} properties */
 export function Model({ id }) {
