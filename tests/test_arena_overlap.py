@@ -19,10 +19,10 @@ Access = tuple[str, int]  # ("read" or "write", element)
 
 
 @st.composite
-def windows(draw: st.DrawFn) -> tuple[Window, tuple[int, int]]:
-    """A window and the size of an image in which it fits."""
+def windows(draw: st.DrawFn, largest: int = 6) -> tuple[Window, tuple[int, int]]:
+    """A window and the size of an image in which it fits, of at most `largest` rows and columns."""
     small = st.integers(1, 3)
-    size = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    size = draw(st.integers(1, largest)), draw(st.integers(1, largest))
     padding = tuple(draw(st.integers(0, 2)) for _ in range(4))
     window = Window(
         (draw(small), draw(small)), (draw(small), draw(small)), padding, (draw(small), draw(small))
@@ -246,3 +246,36 @@ def test_words_of_many_rows_are_computed_in_several_groups() -> None:
     loops = mve_loops(window, 64, 64, (25, 12))
     assert isinstance(loops, MveDepthwise) and 1 <= loops.groups < 12, "several groups, and a last single row"
     assert is_safe(words(loops), loops.distance * 64) and not is_safe(words(loops), (loops.distance - 1) * 64)
+
+
+def every_position(
+    window: Window, channels: int, outputs: int, size: tuple[int, int], together: int, direct: bool
+) -> int:
+    """The distance of all channels of a convolution, from every position that the kernel writes."""
+    places = list(itertools.product(*map(range, window.counts(size))))
+    corners = [
+        [max(0, n * s - p) for n, s, p in zip(place, window.stride, window.padding[::2], strict=True)]
+        for place in places
+    ]
+    firsts = [row * size[1] + column for row, column in corners]
+    needed = 0
+    for start in range(0, len(places), together):
+        written = min(len(places), start + together)
+        unread = min(firsts[max(0, written - together) if direct else written :], default=size[0] * size[1])
+        if unread < size[0] * size[1]:
+            needed = max(needed, written * outputs - unread * channels)
+    return needed
+
+
+@settings(deadline=None, max_examples=150)
+@given(windows(largest=14), st.integers(1, 40), st.integers(1, 40))
+def test_distances_are_those_of_all_positions(
+    drawn: tuple[Window, tuple[int, int]], channels: int, outputs: int
+) -> None:
+    window, size = drawn
+    memory = MEMORY.rule("conv", "n")(*memory_of("conv", window, channels, outputs, size))
+    assert memory.overlap == every_position(window, channels, outputs, size, 1, window.pointwise)
+    if "dsp" in memory.own:
+        assert memory.own["dsp"].overlap == every_position(window, channels, outputs, size, 2, False)
+    if "mve" in memory.own:
+        assert memory.own["mve"].overlap == every_position(window, channels, outputs, size, 2, True)
