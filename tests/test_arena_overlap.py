@@ -224,11 +224,13 @@ def test_a_stated_distance_is_the_one_that_the_layer_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "stride", "top"),
-    list(itertools.product((2, 3, 7, 12, 13), (4, 40, 90), (1, 2), (0, 1))),
+    ("rows", "columns", "stride", "top", "beside"),
+    list(itertools.product((2, 3, 7, 12, 13), (4, 40, 90), (1, 2), (0, 1, 2), (1, 2))),
 )
-def test_depthwise_kernels_of_a_layers_own(rows: int, columns: int, stride: int, top: int) -> None:
-    window = Window((3, 3), (stride, stride), (top, 1, 1, 1), groups=3)
+def test_depthwise_kernels_of_a_layers_own(
+    rows: int, columns: int, stride: int, top: int, beside: int
+) -> None:
+    window = Window((3, 3), (stride, stride), (top, 1, beside, beside), groups=3)
     if min(window.counts((rows, columns))) < 1:
         return
     memory = MEMORY.rule("conv", "n")(*memory_of("conv", window, 3, 3, (rows, columns)))
@@ -239,6 +241,15 @@ def test_depthwise_kernels_of_a_layers_own(rows: int, columns: int, stride: int,
         assert is_safe(words(vector), distance_of(memory.own["mve"]))
     on_core = memory.overlap_on("cortex-m55")
     assert on_core is not None and is_safe(channelwise(window, 3, (rows, columns)), on_core)
+
+
+def test_strips_of_wider_rows_begin_before_the_input() -> None:
+    window = Window((3, 3), (1, 1), (2, 1, 2, 2), groups=3)
+    loops = dsp_loops(window, 3, 3, (13, 90))
+    assert isinstance(loops, DspDepthwise) and loops.outputs == 1, "several strips"
+    # The strip of the 13th row of 92 outputs reads from the 13th row of 90 on; the next one reads no further row.
+    assert loops.distance == 12 * 2
+    assert is_safe(strips(loops), loops.distance * 3) and not is_safe(strips(loops), (loops.distance - 1) * 3)
 
 
 def test_words_of_many_rows_are_computed_in_several_groups() -> None:

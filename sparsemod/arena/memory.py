@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sparsemod.kinds import Kind, Stage, kind_of
 from sparsemod.kinds.dsp import dsp_loops
 from sparsemod.kinds.dsp_depthwise import DspDepthwise
@@ -162,32 +159,35 @@ class _Walk:
 
     def channelwise_distance(self, channels: int) -> int:
         """Return the bytes by which the output must begin before the input, when each channel of the output depends on the same channel
-        of the input, which the kernel reads before it writes it."""
-        return _channelwise_positions(self) * channels
+        of the input, which the kernel reads before it writes it.
 
-    def reads(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the first position of each window that lies in the input; and the lowest position that this window or a later one reads.
+        No position may be written on one that its window or a later one reads. This is the largest distance of a position from the
+        first one of its window, the sum of those along the rows and the columns."""
+        (rows, columns), width = self.made, self.size[1]
+        down = max(row * columns - self.first(0, row) * width for row in range(rows))
+        return max(0, down + max(column - self.first(1, column) for column in range(columns))) * channels
 
-        The second array has one more element: after the last window, the number of the input's positions."""
-        rows, columns = (
-            np.maximum(0, np.arange(self.made[axis]) * self.stride[axis] - self.padding[axis])
-            for axis in (0, 1)
-        )
-        firsts = (rows[:, None] * self.size[1] + columns).reshape(-1)
-        lowest = np.minimum.accumulate(np.append(firsts, math.prod(self.size))[::-1])[::-1]
-        return firsts, lowest
+    def first(self, axis: int, place: int) -> int:
+        """Return the first row or column of a window that lies in the input."""
+        return max(0, place * self.stride[axis] - self.padding[axis])
 
 
 @lru_cache(maxsize=4096)
 def _bounds(walk: _Walk, together: int, direct: bool) -> tuple[Pair, ...]:
     """Return pairs of (positions written, lowest position that is still unread then), among them those that need the largest distance
     for some numbers of channels: the lower convex hull of all pairs."""
-    _, lowest = walk.reads()
-    count, none = len(lowest) - 1, int(lowest[-1])
+    rows, columns = ([walk.first(axis, place) for place in range(walk.made[axis])] for axis in (0, 1))
+    none = math.prod(walk.size)
+    lowest = [none]  # that a window from each one on reads; after the last one, none
+    for row in reversed(rows):
+        for column in reversed(columns):
+            lowest.append(min(lowest[-1], row * walk.size[1] + column))
+    lowest.reverse()
+    count = len(lowest) - 1
     hull: list[Pair] = []
     for place in range(0, count, together):
         written = min(count, place + together)
-        unread = int(lowest[max(0, written - together) if direct else written])
+        unread = lowest[max(0, written - together) if direct else written]
         if unread >= none:
             break
         while len(hull) > 1 and _above(hull[-2], hull[-1], (written, unread)):
@@ -199,12 +199,3 @@ def _bounds(walk: _Walk, together: int, direct: bool) -> tuple[Pair, ...]:
 def _above(a: Pair, b: Pair, c: Pair) -> bool:
     """Whether b lies on or above the line from a to c."""
     return (c[1] - b[1]) * (b[0] - a[0]) <= (b[1] - a[1]) * (c[0] - b[0])
-
-
-@lru_cache(maxsize=4096)
-def _channelwise_positions(walk: _Walk) -> int:
-    firsts, lowest = walk.reads()
-    places = np.arange(len(firsts))
-    later = lowest[1:]
-    needed = (places - firsts, (places + 1 - later)[later < lowest[-1]])
-    return int(max(each.max(initial=0) for each in needed))
