@@ -19,10 +19,10 @@ Access = tuple[str, int]  # ("read" or "write", element)
 
 
 @st.composite
-def windows(draw: st.DrawFn) -> tuple[Window, tuple[int, int]]:
-    """A window and the size of an image in which it fits."""
+def windows(draw: st.DrawFn, largest: int = 6) -> tuple[Window, tuple[int, int]]:
+    """A window and the size of an image in which it fits, of at most `largest` rows and columns."""
     small = st.integers(1, 3)
-    size = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    size = draw(st.integers(1, largest)), draw(st.integers(1, largest))
     padding = tuple(draw(st.integers(0, 2)) for _ in range(4))
     window = Window(
         (draw(small), draw(small)), (draw(small), draw(small)), padding, (draw(small), draw(small))
@@ -224,11 +224,13 @@ def test_a_stated_distance_is_the_one_that_the_layer_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "stride", "top"),
-    list(itertools.product((2, 3, 7, 12, 13), (4, 40, 90), (1, 2), (0, 1))),
+    ("rows", "columns", "stride", "top", "beside"),
+    list(itertools.product((2, 3, 7, 12, 13), (4, 40, 90), (1, 2), (0, 1, 2), (1, 2))),
 )
-def test_depthwise_kernels_of_a_layers_own(rows: int, columns: int, stride: int, top: int) -> None:
-    window = Window((3, 3), (stride, stride), (top, 1, 1, 1), groups=3)
+def test_depthwise_kernels_of_a_layers_own(
+    rows: int, columns: int, stride: int, top: int, beside: int
+) -> None:
+    window = Window((3, 3), (stride, stride), (top, 1, beside, beside), groups=3)
     if min(window.counts((rows, columns))) < 1:
         return
     memory = MEMORY.rule("conv", "n")(*memory_of("conv", window, 3, 3, (rows, columns)))
@@ -241,8 +243,50 @@ def test_depthwise_kernels_of_a_layers_own(rows: int, columns: int, stride: int,
     assert on_core is not None and is_safe(channelwise(window, 3, (rows, columns)), on_core)
 
 
+def test_strips_of_wider_rows_begin_before_the_input() -> None:
+    window = Window((3, 3), (1, 1), (2, 1, 2, 2), groups=3)
+    loops = dsp_loops(window, 3, 3, (13, 90))
+    assert isinstance(loops, DspDepthwise) and loops.outputs == 1, "several strips"
+    # The strip of the 13th row of 92 outputs reads from the 13th row of 90 on; the next one reads no further row.
+    assert loops.distance == 12 * 2
+    assert is_safe(strips(loops), loops.distance * 3) and not is_safe(strips(loops), (loops.distance - 1) * 3)
+
+
 def test_words_of_many_rows_are_computed_in_several_groups() -> None:
     window = Window((3, 3), (1, 1), (1, 1, 1, 1), groups=64)
     loops = mve_loops(window, 64, 64, (25, 12))
     assert isinstance(loops, MveDepthwise) and 1 <= loops.groups < 12, "several groups, and a last single row"
     assert is_safe(words(loops), loops.distance * 64) and not is_safe(words(loops), (loops.distance - 1) * 64)
+
+
+def every_position(
+    window: Window, channels: int, outputs: int, size: tuple[int, int], together: int, direct: bool
+) -> int:
+    """The distance of all channels of a convolution, from every position that the kernel writes."""
+    places = list(itertools.product(*map(range, window.counts(size))))
+    corners = [
+        [max(0, n * s - p) for n, s, p in zip(place, window.stride, window.padding[::2], strict=True)]
+        for place in places
+    ]
+    firsts = [row * size[1] + column for row, column in corners]
+    needed = 0
+    for start in range(0, len(places), together):
+        written = min(len(places), start + together)
+        unread = min(firsts[max(0, written - together) if direct else written :], default=size[0] * size[1])
+        if unread < size[0] * size[1]:
+            needed = max(needed, written * outputs - unread * channels)
+    return needed
+
+
+@settings(deadline=None, max_examples=150)
+@given(windows(largest=14), st.integers(1, 40), st.integers(1, 40))
+def test_distances_are_those_of_all_positions(
+    drawn: tuple[Window, tuple[int, int]], channels: int, outputs: int
+) -> None:
+    window, size = drawn
+    memory = MEMORY.rule("conv", "n")(*memory_of("conv", window, channels, outputs, size))
+    assert memory.overlap == every_position(window, channels, outputs, size, 1, window.pointwise)
+    if "dsp" in memory.own:
+        assert memory.own["dsp"].overlap == every_position(window, channels, outputs, size, 2, False)
+    if "mve" in memory.own:
+        assert memory.own["mve"].overlap == every_position(window, channels, outputs, size, 2, True)

@@ -116,12 +116,28 @@ def test_a_float_network_has_no_energy(board: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["{milliwatts: 0, source: x}", "{milliwatts: 3}", "{milliwatts: 3, source: x, volts: 3}"]
+    ("bad", "message"),
+    [
+        ("{milliwatts: 0, source: x}", r"power\.run\.milliwatts.*greater than 0"),
+        ("{milliwatts: 3}", r"power\.run\.source.*is missing; Where the power comes from"),
+        (
+            "{milliwatts: 3, source: x, volts: 3}",
+            r"power\.run\.volts.*unknown key; known here: milliwatts, clock, source",
+        ),
+        ("32.0", r"power\.run.*32\.0"),
+    ],
 )
-def test_a_bad_power_names_its_field(tmp_path: Path, bad: str) -> None:
+def test_a_bad_power_names_its_field(tmp_path: Path, bad: str, message: str) -> None:
     path = tmp_path / "board.yaml"
     path.write_text(PROFILE.replace("{milliwatts: 32.0, source: measured at 3.0 V}", bad))
-    with pytest.raises(InvalidInput, match=r"power\.run"):
+    with pytest.raises(InvalidInput, match=message):
+        load_device(path)
+
+
+def test_a_bad_mode_names_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_text(PROFILE.replace("  run:", "  Full Power:"))
+    with pytest.raises(InvalidInput, match=r"power\.Full Power"):
         load_device(path)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sparsemod.kinds import Kind, Stage, kind_of
@@ -11,7 +12,7 @@ from sparsemod.kinds.dsp_depthwise import DspDepthwise
 from sparsemod.kinds.families import family_of
 from sparsemod.kinds.mve import mve_loops
 from sparsemod.kinds.mve_depthwise import MveDepthwise
-from sparsemod.kinds.windows import Window
+from sparsemod.kinds.windows import Pair, Window
 from sparsemod.layouts import Tensors
 
 
@@ -93,78 +94,108 @@ def convolved(node: Node, tensors: Tensors) -> Memory:
     """Rule for convolutions: scratch holds one window of one group, except for kernels that read their input directly."""
     channels, rows, columns = tensors.image(node.inputs[0])
     window, outputs = node.window, tensors.image(node.output)[0]
-    walk = _Walk(node, tensors)
+    walk = _Walk.of(node, tensors)
     own: dict[str, Memory] = {}
     loops = dsp_loops(window, channels, outputs, (rows, columns))
     if loops is not None:
-        distance = loops.distance * channels if isinstance(loops, DspDepthwise) else walk.distance(together=2)
+        distance = (
+            loops.distance * channels
+            if isinstance(loops, DspDepthwise)
+            else walk.distance(channels, outputs, together=2)
+        )
         own["dsp"] = Memory(loops.scratch, distance)
     vector = mve_loops(window, channels, outputs, (rows, columns))
     if vector is not None:
         if isinstance(vector, MveDepthwise):
             distance = vector.distance * channels
         else:
-            distance = walk.distance(together=2, direct=True)
+            distance = walk.distance(channels, outputs, together=2, direct=True)
         own["mve"] = Memory(vector.scratch, distance)
     kernel = window.conv_kernel(channels, outputs)
     if kernel == "depthwise":
-        return Memory(0, walk.channelwise_distance(), own)
+        return Memory(0, walk.channelwise_distance(channels), own)
     if kernel == "conv_1x1":
-        return Memory(0, walk.distance(direct=True), own)
+        return Memory(0, walk.distance(channels, outputs, direct=True), own)
     gathered = math.prod(window.kernel) * (channels // window.groups)
-    return Memory(gathered, walk.distance(direct=window.groups > 1), own)
+    return Memory(gathered, walk.distance(channels, outputs, direct=window.groups > 1), own)
 
 
 @MEMORY.rules("max_pool", "avg_pool")
 def pooled(node: Node, tensors: Tensors) -> Memory:
     """Rule for pooling."""
-    return Memory(overlap=_Walk(node, tensors).channelwise_distance())
+    return Memory(overlap=_Walk.of(node, tensors).channelwise_distance(tensors.image(node.inputs[0])[0]))
 
 
+@dataclass(frozen=True)
 class _Walk:
     """The positions of a windowed kernel's output in the order in which the kernel writes them, row by row, each with all its channels.
 
     An output may overwrite its input (Lin et al., "vMCU", 2024, call this segment-level overlap) if no byte is written before the last
-    window that holds it has been read.
+    window that holds it has been read. Sizes are (rows, columns); `padding` is that before the image. The planner asks for the same
+    image sizes and windows again and again, with other channels: what does not depend on channels is cached.
     """
 
-    def __init__(self, node: Node, tensors: Tensors) -> None:
-        self._channels, height, width = tensors.image(node.inputs[0])
-        self._outputs, rows, columns = tensors.image(node.output)
-        (down, right), (top, _, left, _) = node.window.stride, node.window.padding
-        # The first position of each window that lies in the input.
-        self._firsts = [
-            max(0, r * down - top) * width + max(0, c * right - left)
-            for r in range(rows)
-            for c in range(columns)
-        ]
-        lowest = height * width
-        self._lowest = [lowest]
-        for first in reversed(self._firsts):
-            lowest = min(lowest, first)
-            self._lowest.append(lowest)
-        self._lowest.reverse()  # the lowest position that a window from this one on reads; after the last one, none
+    size: Pair
+    made: Pair
+    stride: Pair
+    padding: Pair
 
-    def distance(self, *, together: int = 1, direct: bool = False) -> int:
-        """Return the bytes by which the output must begin before the input.
+    @classmethod
+    def of(cls, node: Node, tensors: Tensors) -> "_Walk":
+        """Return the walk of a node."""
+        _, rows, columns = tensors.image(node.inputs[0])
+        _, made_rows, made_columns = tensors.image(node.output)
+        top, _, left, _ = node.window.padding
+        return cls((rows, columns), (made_rows, made_columns), node.window.stride, (top, left))
+
+    def distance(self, channels: int, outputs: int, *, together: int = 1, direct: bool = False) -> int:
+        """Return the bytes by which the output, of `outputs` channels, must begin before the input.
 
         The kernel reads the windows of `together` positions before it writes any of these. `direct`: it reads them until it has written
         all outputs of these positions; then the last of an odd number of positions is read and written together with the one before it.
         """
-        count, needed = len(self._firsts), 0
-        for place in range(0, count, together):
-            written = min(count, place + together)
-            unread = self._lowest[max(0, written - together) if direct else written]
-            if unread < self._lowest[-1]:
-                needed = max(needed, written * self._outputs - unread * self._channels)
-        return needed
+        bounds = _bounds(self, together, direct)
+        return max(0, max((written * outputs - unread * channels for written, unread in bounds), default=0))
 
-    def channelwise_distance(self) -> int:
+    def channelwise_distance(self, channels: int) -> int:
         """Return the bytes by which the output must begin before the input, when each channel of the output depends on the same channel
-        of the input, which the kernel reads before it writes it."""
-        needed = 0
-        for place, first in enumerate(self._firsts):
-            needed = max(needed, place - first)
-            if self._lowest[place + 1] < self._lowest[-1]:
-                needed = max(needed, place + 1 - self._lowest[place + 1])
-        return needed * self._channels
+        of the input, which the kernel reads before it writes it.
+
+        No position may be written on one that its window or a later one reads. This is the largest distance of a position from the
+        first one of its window, the sum of those along the rows and the columns."""
+        (rows, columns), width = self.made, self.size[1]
+        down = max(row * columns - self.first(0, row) * width for row in range(rows))
+        return max(0, down + max(column - self.first(1, column) for column in range(columns))) * channels
+
+    def first(self, axis: int, place: int) -> int:
+        """Return the first row or column of a window that lies in the input."""
+        return max(0, place * self.stride[axis] - self.padding[axis])
+
+
+@lru_cache(maxsize=4096)
+def _bounds(walk: _Walk, together: int, direct: bool) -> tuple[Pair, ...]:
+    """Return pairs of (positions written, lowest position that is still unread then), among them those that need the largest distance
+    for some numbers of channels: the lower convex hull of all pairs."""
+    rows, columns = ([walk.first(axis, place) for place in range(walk.made[axis])] for axis in (0, 1))
+    none = math.prod(walk.size)
+    lowest = [none]  # that a window from each one on reads; after the last one, none
+    for row in reversed(rows):
+        for column in reversed(columns):
+            lowest.append(min(lowest[-1], row * walk.size[1] + column))
+    lowest.reverse()
+    count = len(lowest) - 1
+    hull: list[Pair] = []
+    for place in range(0, count, together):
+        written = min(count, place + together)
+        unread = lowest[max(0, written - together) if direct else written]
+        if unread >= none:
+            break
+        while len(hull) > 1 and _above(hull[-2], hull[-1], (written, unread)):
+            hull.pop()
+        hull.append((written, unread))
+    return tuple(hull)
+
+
+def _above(a: Pair, b: Pair, c: Pair) -> bool:
+    """Whether b lies on or above the line from a to c."""
+    return (c[1] - b[1]) * (b[0] - a[0]) <= (b[1] - a[1]) * (c[0] - b[0])

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 ATTEMPTS = 2_000
 BLOCKS = 100  # with more blocks, the attempts cover almost none of the sequences
 
+Clashes = list[tuple[int, int]]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -59,7 +61,7 @@ class Block:
         """Length of the block's lifetime in steps."""
         return max(part.last for part in self.parts) - self.first + 1
 
-    def clashes(self, other: "Block") -> list[tuple[int, int]]:
+    def clashes(self, other: "Block") -> Clashes:
         """Return the open ranges of (this block's address - the other one's) for which parts that are alive together overlap."""
         return [
             (theirs.start - mine.end, theirs.end - mine.start)
@@ -71,7 +73,7 @@ class Block:
 
 def place(blocks: Sequence[Block], least: int) -> list[int]:
     """Return an address for each block. `least` is a lower bound of the arena's size: the search stops when it reaches the bound."""
-    clashes = [[a.clashes(b) for b in blocks] for a in blocks]
+    clashes = _all_clashes(blocks)
     keys: tuple[Callable[[int], tuple[int, ...]], ...] = (
         lambda i: (-blocks[i].size, blocks[i].first),
         lambda i: (-blocks[i].size * blocks[i].steps, blocks[i].first),
@@ -88,16 +90,24 @@ def place(blocks: Sequence[Block], least: int) -> list[int]:
     return _all_sequences(blocks, clashes, least, best) if len(blocks) <= BLOCKS else best
 
 
-def _in_sequence(
-    blocks: Sequence[Block], clashes: list[list[list[tuple[int, int]]]], sequence: Sequence[int]
-) -> list[int]:
+def _all_clashes(blocks: Sequence[Block]) -> list[list[Clashes]]:
+    """Return the clashes of each block with each other one. Those of (b, a) are those of (a, b) with the sign changed."""
+    found: list[list[Clashes]] = [[[] for _ in blocks] for _ in blocks]
+    for i, block in enumerate(blocks):
+        for j in range(i):
+            found[i][j] = block.clashes(blocks[j])
+            found[j][i] = [(-high, -low) for low, high in found[i][j]]
+    return found
+
+
+def _in_sequence(blocks: Sequence[Block], clashes: list[list[Clashes]], sequence: Sequence[int]) -> list[int]:
     offsets: dict[int, int] = {}
     for index in sequence:
         offsets[index] = _lowest(clashes[index], offsets)
     return [offsets[index] for index in range(len(blocks))]
 
 
-def _lowest(clashes: list[list[tuple[int, int]]], offsets: dict[int, int]) -> int:
+def _lowest(clashes: list[Clashes], offsets: dict[int, int]) -> int:
     """Return the lowest address that does not overlap a placed block."""
     occupied = sorted(
         (offset + low + 1, offset + high) for other, offset in offsets.items() for low, high in clashes[other]
@@ -114,7 +124,7 @@ def _end(blocks: Sequence[Block], offsets: Sequence[int]) -> int:
 
 
 def _all_sequences(
-    blocks: Sequence[Block], clashes: list[list[list[tuple[int, int]]]], least: int, best: list[int]
+    blocks: Sequence[Block], clashes: list[list[Clashes]], least: int, best: list[int]
 ) -> list[int]:
     left, lowest = ATTEMPTS, _end(blocks, best)
 

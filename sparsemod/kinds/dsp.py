@@ -123,20 +123,7 @@ class DspConv:
         """Pairs of windows of which some tap lies outside, or that lie on two rows."""
         if self.window.pointwise and self.window.stride == (1, 1):
             return 0
-        columns = self.made[1]
-        inside = self._inside(0), self._inside(1)
-        count = 0
-        for first in range(0, self.windows, 2):
-            second = first + 1
-            row, column = divmod(first, columns)
-            whole = second < self.windows and second // columns == row and inside[0][row]
-            count += not (whole and inside[1][column] and inside[1][column + 1])
-        return count
-
-    def _inside(self, axis: int) -> list[bool]:
-        taps = self.window.kernel[axis]
-        found = self.window.inside(self.size, axis)
-        return [taps_inside == taps for taps_inside in found]
+        return self.pairs - self.window.whole_pairs(self.size, across=False)
 
     def features(self) -> dict[str, float]:
         """Return how often each part of the kernel runs."""

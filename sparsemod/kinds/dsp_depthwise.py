@@ -52,8 +52,9 @@ class DspDepthwise:
         The kernel goes through one channel after another, and reads the rows of a strip before it writes the strip's outputs."""
         needed = 0
         for first in range(self.outputs, self.made[0], self.outputs):
-            unread = first * self.window.stride[0] - self.window.padding[0] + self.kept
-            needed = max(needed, first * self.made[1] - max(0, unread) * self.size[1])
+            unread = max(0, first * self.window.stride[0] - self.window.padding[0] + self.kept)
+            if unread < self.size[0]:
+                needed = max(needed, first * self.made[1] - unread * self.size[1])
         return needed
 
     @property

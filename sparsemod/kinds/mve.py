@@ -89,15 +89,7 @@ class MveConv:
         """Pairs of windows of which some tap lies outside."""
         if self.window.pointwise or not self.pairs:
             return 0
-        inside = [
-            [found == taps for found in self.window.inside(self.size, axis)]
-            for axis, taps in enumerate(self.window.kernel)
-        ]
-        columns, count = self.made[1], 0
-        for first in range(0, self.windows - 1, 2):
-            places = divmod(first, columns), divmod(first + 1, columns)
-            count += not all(inside[0][row] and inside[1][column] for row, column in places)
-        return count + self.windows % 2
+        return self.pairs - self.window.whole_pairs(self.size, across=True)
 
     def features(self) -> dict[str, float]:
         """Return how often each part of the kernel runs."""

@@ -70,7 +70,8 @@ class MveDepthwise:
             groups = min((self.made[0] - row) // self.down, self.groups)
             first = row if groups else row - 1
             unread = max(0, first * self.stride - self.window.padding[0])
-            needed = max(needed, row * self.made[1] - unread * self.size[1])
+            if unread < self.size[0]:
+                needed = max(needed, row * self.made[1] - unread * self.size[1])
             row = first + max(1, groups) * self.down
         return needed
 

@@ -74,3 +74,15 @@ class Window:
             sum(0 <= place * step - before + tap * apart < size[axis] for tap in range(self.kernel[axis]))
             for place in range(self.counts(size)[axis])
         )
+
+    def whole_pairs(self, size: Pair, *, across: bool) -> int:
+        """Return how many pairs of windows have all their taps inside the input: the first and the second window, the third and the
+        fourth, ...; `across`: also pairs that lie on two rows."""
+        rows, columns = ([taps == self.kernel[axis] for taps in self.inside(size, axis)] for axis in (0, 1))
+        count = len(columns)
+        # In a row whose first window begins a pair, and in one whose second window does.
+        on_row = [sum(columns[c] and columns[c + 1] for c in range(first, count - 1, 2)) for first in (0, 1)]
+        found = sum(on_row[row * count % 2] for row, whole in enumerate(rows) if whole)
+        if across and count % 2 and columns[0] and columns[-1]:
+            found += sum(rows[row] and rows[row + 1] for row in range(0, len(rows) - 1, 2))
+        return found

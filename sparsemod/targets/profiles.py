@@ -120,11 +120,11 @@ def _parse(model: type[_Profile], text: str, source: str) -> _Profile:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         source = places.get(first["loc"], source)
-        known = _fields_at(model, first["loc"][:-1])
+        *path, last = first["loc"]
         if first["type"] == "extra_forbidden":
-            allowed = f"unknown key; known here: {', '.join(known)}"
+            allowed = f"unknown key; known here: {', '.join(_fields_at(model, path))}"
         elif first["type"] == "missing":
-            allowed = f"is missing; {known[str(first['loc'][-1])].description}"
+            allowed = f"is missing; {_fields_at(model, path)[str(last)].description}"
             raise InvalidInput(field, None, allowed, source) from None
         else:
             allowed = plain_message(first["msg"])
@@ -132,7 +132,7 @@ def _parse(model: type[_Profile], text: str, source: str) -> _Profile:
 
 
 def _fields_at(model: type[BaseModel], path: Iterable[int | str]) -> Mapping[str, FieldInfo]:
-    """Return the fields of the model at a path of keys. The values of a mapping may be models."""
+    """Return the fields of the model at a path of keys, through models and mappings of them."""
     inner: Any = model
     for part in path:
         inner = get_args(inner)[1] if get_origin(inner) is dict else inner.model_fields[part].annotation
