@@ -91,6 +91,13 @@ def test_unusual_requests_take_the_usual_way(
     assert usual == ["/claims"]
 
 
+def test_the_size_limit_of_reports_holds_on_both_ways(tmp_path: Path) -> None:
+    with open_app(tmp_path, max_request_bytes=1024) as client:
+        report = {"token": "t", "points": [], "log": [{"time": 1.0, "level": "info", "message": "m" * 1100}]}
+        short, usual = answers(client, "/attempts/1/points", report)
+    assert short == usual and short[0] == 413
+
+
 def answers(http: TestClient, path: str, body: Any, **headers: str) -> tuple[Any, Any]:
     """The answers of the short way and of the usual one."""
 

@@ -64,7 +64,7 @@ class _Unusual(Exception):
 class Direct:
     """ASGI middleware: answer requests to the endpoints of `router` that take one body and no query.
 
-    `pool`: the places of these requests. `state`: the application's, with store, files and metrics.
+    `pool`: the places of these requests. `state`: the application's, with store, files, metrics and settings.
     """
 
     def __init__(self, app: ASGIApp, gate: Gate, pool: RequestPool, router: APIRouter, state: State) -> None:
@@ -75,10 +75,11 @@ class Direct:
             if isinstance(route, APIRoute) and kind_of(route.path) == WORKERS
             if (plan := plan_of(route)) is not None
         }
+        self._most = min(SMALL_BYTES, state.settings.max_request_bytes)
         self._limiter: anyio.CapacityLimiter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not _usual_head(scope):
+        if scope["type"] != "http" or scope["method"] != "POST" or not _usual_head(scope, self._most):
             await self._app(scope, receive, send)
             return
         try:
@@ -166,8 +167,8 @@ def plan_of(route: APIRoute) -> Plan | None:
     return Plan(route.endpoint, body, model, names, route.status_code or 200)
 
 
-def _usual_head(scope: Scope) -> bool:
-    """Return whether the head announces a small JSON body without a query."""
+def _usual_head(scope: Scope, most: int) -> bool:
+    """Return whether the head announces a JSON body of at most `most` bytes without a query."""
     if scope["query_string"]:
         return False
     kind, length = b"", b""
@@ -176,7 +177,7 @@ def _usual_head(scope: Scope) -> bool:
             kind = value
         elif name == b"content-length":
             length = value
-    return kind == JSON and length.isdigit() and int(length) <= SMALL_BYTES
+    return kind == JSON and length.isdigit() and int(length) <= most
 
 
 def _replayed(first: Message, receive: Receive) -> Receive:
