@@ -1,17 +1,22 @@
 """The short way of workers' frequent requests: who takes it, and that its answers are those of the usual way."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 import pytest
+from fastapi import APIRouter, Header
+from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 from support_auth import bearer, open_app, store_of, tokens
 from support_store import fill, spec
 
+from service.http import direct
 from service.http.pools import Turns
 from service.schemas.logins import Scope
+from service.schemas.workers import Fence
 from service.store import Store
 from service.store import logins as logins_module
 
@@ -77,6 +82,7 @@ def test_the_frequent_requests_take_the_short_way(http: TestClient, usual: list[
         ({}, b'{"worker": ""}'),
         ({}, b'{"worker": "w", "log": 1}'),
         ({}, b"{"),
+        ({"content": [b'{"worker": ', b'"w"}']}, None),
         ({}, b'{"worker": "' + b"w" * 100_000 + b'"}'),
     ],
 )
@@ -84,10 +90,9 @@ def test_unusual_requests_take_the_usual_way(
     http: TestClient, usual: list[str], change: dict[str, Any], body: bytes | None
 ) -> None:
     headers = {"content-type": "application/json", **change.pop("headers", {})}
-    answer = http.post("/claims", content=body or b'{"worker": "w"}', headers=headers, **change)
-    assert answer.status_code == (
-        200 if change == {} and body is None else 413 if body and len(body) > 999 else 422
-    )
+    allowed = body is None and "params" not in change
+    answer = http.post("/claims", **{"content": body or b'{"worker": "w"}', "headers": headers, **change})
+    assert answer.status_code == (200 if allowed else 413 if body and len(body) > 999 else 422)
     assert usual == ["/claims"]
 
 
@@ -107,6 +112,59 @@ def answers(http: TestClient, path: str, body: Any, **headers: str) -> tuple[Any
 
     short = http.post(path, json=body, headers=headers)
     return told(short), told(http.post(path, json=body, headers={**headers, **USUAL}))
+
+
+def test_an_answer_without_a_body_is_the_same_on_both_ways(http: TestClient) -> None:
+    assert http.post("/experiments/1/stop").status_code == 200
+    short, usual = (http.post("/claims", json={"worker": "w"}, headers=kind) for kind in ({}, USUAL))
+    for answer in (short, usual):
+        del answer.headers["x-request-id"]
+    assert short.status_code == 204 and short.headers == usual.headers == {}
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_body_that_comes_in_pieces_or_late_takes_the_usual_way(
+    http: TestClient, usual: list[str], monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    monkeypatch.setattr(direct, "PATIENCE_SECONDS", 0.01 if late else 600.0)
+    parts = [b'{"worker": "w"}', b""] if late else [b'{"worker"', b': "w"}']
+    messages = [{"type": "http.request", "body": part, "more_body": part == parts[0]} for part in parts]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        while late and not usual:
+            await asyncio.sleep(0.001)
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/lab/claims", "raw_path": b"/lab/claims", "root_path": "/lab",
+        "query_string": b"", "client": None, "server": None, "scheme": "http", "http_version": "1.1",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"content-length", b"15")],
+    }  # fmt: skip
+    asyncio.run(http.app(scope, receive, send))
+    assert sent[0]["status"] == 200 and usual == ["/lab/claims"] and not messages
+
+
+def test_the_short_way_works_behind_a_proxy(http: TestClient, usual: list[str]) -> None:
+    behind = TestClient(http.app, root_path="/lab")
+    answer = behind.post("/lab/claims", json={"worker": "w"})
+    assert answer.status_code == 200 and usual == []
+
+
+def test_other_parameters_take_the_usual_way() -> None:
+    router = APIRouter()
+
+    @router.post("/claims")
+    def plain(store: Any, body: Fence) -> None: ...
+
+    @router.post("/claims/more")
+    def more(body: Fence, extra: Annotated[str, Header()]) -> None: ...
+
+    found = [direct.plan_of(route) for route in router.routes if isinstance(route, APIRoute)]
+    assert [plan is None for plan in found] == [False, True]
 
 
 def test_errors_are_the_same_on_both_ways(http: TestClient) -> None:
