@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import httpx2
 import pytest
+import structlog
 from fastapi import APIRouter, Header
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
@@ -108,7 +109,7 @@ def answers(http: TestClient, path: str, body: Any, **headers: str) -> tuple[Any
 
     def told(answer: httpx2.Response) -> Any:
         names = ("www-authenticate", "retry-after", "connection")
-        return answer.status_code, answer.json(), {name: answer.headers.get(name) for name in names}
+        return answer.status_code, answer.text, {name: answer.headers.get(name) for name in names}
 
     short = http.post(path, json=body, headers=headers)
     return told(short), told(http.post(path, json=body, headers={**headers, **USUAL}))
@@ -193,6 +194,17 @@ def test_authorization_is_the_same_on_both_ways(http: TestClient) -> None:
         short, usual = answers(http, path, body, **({} if secret is None else bearer(secret)))
         assert short == usual and short[0] == status, secret
     assert answers(http, path, body, **bearer(secrets[Scope.WORKER]))[0][0] == 200
+
+
+def test_the_access_log_is_the_same_on_both_ways(tmp_path: Path) -> None:
+    with open_app(tmp_path, access_log=True) as client:
+        login = bearer(tokens(store_of(client))[Scope.WORKER])
+        with structlog.testing.capture_logs() as lines:
+            answers(client, "/attempts/7/heartbeat", {"token": "t"}, **login)
+            answers(client, "/claims", {"worker": "w"}, **login)
+    shown = [{name: value for name, value in line.items() if name != "ms"} for line in lines]
+    assert shown[0] == shown[1] and shown[2] == shown[3]
+    assert (shown[0]["attempt"], shown[0]["owner"], shown[0]["status"]) == (7, "workerer", 404)
 
 
 def test_a_request_is_authorized_before_its_body_is_parsed(http: TestClient) -> None:

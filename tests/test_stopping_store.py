@@ -56,7 +56,10 @@ def hopeless(store: Store, made: int, size: float = 700.0) -> Claim:
     fill(store, made, [suggestion(size)])
     claim = claimed(store)
     assert not store.points(claim.attempt, claim.token, curve(0.9)).stop, "one epoch is too early"
-    store.points(claim.attempt, claim.token, curve(0.9, 0.89, 0.89))
+    answer = store.points(claim.attempt, claim.token, curve(0.9, 0.89, 0.89))
+    assert answer.stop == (store.trial(made, claim.trial).stopping is not None), (
+        "the worker hears of it at once"
+    )
     return claim
 
 
@@ -108,7 +111,9 @@ def test_without_a_rule_nothing_is_judged(store: Store, monkeypatch: pytest.Monk
     assert not store.heartbeat(claim.attempt, claim.token).stop
 
 
-def test_a_stopped_trial_continues_from_its_checkpoint_and_is_judged_no_more(store: Store) -> None:
+def test_a_stopped_trial_continues_from_its_checkpoint_and_is_judged_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = experiment(store)
     stop(store, hopeless(store, made))
     assert store.retry(made) == [], "nothing has failed"
@@ -117,8 +122,10 @@ def test_a_stopped_trial_continues_from_its_checkpoint_and_is_judged_no_more(sto
     assert view.state is TrialState.QUEUED and view.stopping is None and view.trained_epochs == 0
     again = claimed(store)
     assert again.trial == 6 and again.checkpoint is not None
+    judged: list[object] = []
+    monkeypatch.setattr(Judge, "decide", lambda *given: judged.append(given))
     answer = store.points(again.attempt, again.token, curve(0.9, 0.89, 0.89, 0.88)[3:])
-    assert not answer.stop
+    assert not answer.stop and judged == []
     store.finish(again.attempt, again.token, completed(0.88, 700.0))
     assert store.trial(made, 6).state is TrialState.COMPLETED
     with pytest.raises(Conflict, match="only a failed or a stopped trial"):
