@@ -1,6 +1,7 @@
 """The stopping rule in the store: the server decides at a report of epochs, and the decision outlives it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -194,6 +195,29 @@ def test_a_user_who_stops_a_trial_has_the_last_word(store: Store) -> None:
     with store.engine.connect() as connection:
         spared = connection.execute(sa.select(trials.c.spared).where(trials.c.index == 6)).scalar()
     assert not spared
+
+
+def test_a_user_who_stops_a_trial_while_the_rule_judges_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = experiment(store)
+    fill(store, made, [suggestion(700.0)])
+    claim, decide = claimed(store), Judge.decide
+
+    def late(*given: Any) -> Any:
+        store.stop_trial(made, 6)
+        return decide(*given)
+
+    monkeypatch.setattr(Judge, "decide", late)
+    store.points(claim.attempt, claim.token, curve(0.9, 0.89, 0.89))
+    assert store.heartbeat(claim.attempt, claim.token).stop and store.trial(made, 6).stopping is None
+
+
+def test_a_changed_spec_changes_what_the_rule_knows(store: Store) -> None:
+    made = experiment(store)
+    claim = hopeless(store, made, size=100.0)
+    store.extend(made, {}, {"error": 0.3})
+    assert store.points(claim.attempt, claim.token, curve(0.9, 0.89, 0.89, 0.89)).stop
 
 
 def test_the_api_and_the_table_say_why(tmp_path: Path) -> None:
