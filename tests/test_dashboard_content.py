@@ -336,58 +336,6 @@ def test_extending_from_the_page(watched: Watched, seeded: Seeded) -> None:
     assert dict(seeded.store.experiment(2).spec.budgets) == {"model_size": 1000.0}
 
 
-def test_the_spec_follows_the_form_until_it_is_edited(watched: Watched) -> None:
-    page = watched.open("#/new?from=yaml")
-    assert "name: digits search" in page.locator("textarea").input_value()
-    page.get_by_role("tab", name="Form").click()
-    page.get_by_label("Name", exact=True).fill("renamed")
-    page.get_by_role("tab", name="YAML").click()
-    assert "name: renamed" in page.locator("textarea").input_value()
-    page.locator("textarea").fill("name: mine")
-    page.get_by_role("tab", name="Form").click()
-    page.get_by_role("tab", name="YAML").click()
-    assert page.locator("textarea").input_value() == "name: mine"
-
-
-@pytest.mark.parametrize("view", ["#/new", "#/new?from=yaml"])
-def test_nothing_can_be_typed_before_the_defaults_are_there(watched: Watched, view: str) -> None:
-    """Defaults that arrive while a user types would change the text under the cursor."""
-    page = watched.open("#/")
-    held: list[Any] = []
-    page.route("**/catalogue", lambda route: held.append(route))
-    with page.expect_request("**/catalogue"):
-        page.evaluate(f"location.hash = {view!r}")
-    page.locator("#create-panel").get_by_text("Loading").wait_for()
-    assert page.locator("#create-panel input, #create-panel textarea").count() == 0
-    held[0].continue_()
-    page.locator("#create-panel input, #create-panel textarea").first.wait_for()
-
-
-@pytest.mark.parametrize(
-    ("spec", "line", "said"),
-    [
-        ("name: x\nrounds: {}\n  bad: [\n", 3, "well-formed YAML"),
-        ("name: x\nname: y\n", 2, "name"),
-        (
-            "dataset: {name: digits}\nnetwork: {family: mlp}\nrounds:\n  r1: {trials: many}\n",
-            4,
-            "source.rounds.r1.trials",
-        ),
-        ("include: other.yaml\n", 1, "only possible in a file"),
-    ],
-)
-def test_a_mistake_in_a_spec_is_shown_at_its_line(watched: Watched, spec: str, line: int, said: str) -> None:
-    page = watched.open("#/new?from=yaml")
-    page.locator("textarea").fill(spec)
-    page.get_by_role("button", name="Start experiment").click()
-    found = text(page, "#yaml-error")
-    assert found.startswith(f"Line {line}: ") and said in found and "body" not in found
-    chosen = page.evaluate(
-        "(() => { const a = document.activeElement; return a.value.slice(a.selectionStart, a.selectionEnd); })()"
-    )
-    assert chosen == spec.split("\n")[line - 1]
-
-
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1300), ("dark", 390)])
 def test_the_page_of_the_api(watched: Watched, scheme: str, width: int) -> None:
     watched.page.emulate_media(color_scheme=scheme)

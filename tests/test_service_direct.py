@@ -1,17 +1,23 @@
 """The short way of workers' frequent requests: who takes it, and that its answers are those of the usual way."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 import pytest
+import structlog
+from fastapi import APIRouter, Header
+from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 from support_auth import bearer, open_app, store_of, tokens
 from support_store import fill, spec
 
+from service.http import direct
 from service.http.pools import Turns
 from service.schemas.logins import Scope
+from service.schemas.workers import Fence
 from service.store import Store
 from service.store import logins as logins_module
 
@@ -77,6 +83,7 @@ def test_the_frequent_requests_take_the_short_way(http: TestClient, usual: list[
         ({}, b'{"worker": ""}'),
         ({}, b'{"worker": "w", "log": 1}'),
         ({}, b"{"),
+        ({"content": [b'{"worker": ', b'"w"}']}, None),
         ({}, b'{"worker": "' + b"w" * 100_000 + b'"}'),
     ],
 )
@@ -84,11 +91,17 @@ def test_unusual_requests_take_the_usual_way(
     http: TestClient, usual: list[str], change: dict[str, Any], body: bytes | None
 ) -> None:
     headers = {"content-type": "application/json", **change.pop("headers", {})}
-    answer = http.post("/claims", content=body or b'{"worker": "w"}', headers=headers, **change)
-    assert answer.status_code == (
-        200 if change == {} and body is None else 413 if body and len(body) > 999 else 422
-    )
+    allowed = body is None and "params" not in change
+    answer = http.post("/claims", **{"content": body or b'{"worker": "w"}', "headers": headers, **change})
+    assert answer.status_code == (200 if allowed else 413 if body and len(body) > 999 else 422)
     assert usual == ["/claims"]
+
+
+def test_the_size_limit_of_reports_holds_on_both_ways(tmp_path: Path) -> None:
+    with open_app(tmp_path, max_request_bytes=1024) as client:
+        report = {"token": "t", "points": [], "log": [{"time": 1.0, "level": "info", "message": "m" * 1100}]}
+        short, usual = answers(client, "/attempts/1/points", report)
+    assert short == usual and short[0] == 413
 
 
 def answers(http: TestClient, path: str, body: Any, **headers: str) -> tuple[Any, Any]:
@@ -96,10 +109,63 @@ def answers(http: TestClient, path: str, body: Any, **headers: str) -> tuple[Any
 
     def told(answer: httpx2.Response) -> Any:
         names = ("www-authenticate", "retry-after", "connection")
-        return answer.status_code, answer.json(), {name: answer.headers.get(name) for name in names}
+        return answer.status_code, answer.text, {name: answer.headers.get(name) for name in names}
 
     short = http.post(path, json=body, headers=headers)
     return told(short), told(http.post(path, json=body, headers={**headers, **USUAL}))
+
+
+def test_an_answer_without_a_body_is_the_same_on_both_ways(http: TestClient) -> None:
+    assert http.post("/experiments/1/stop").status_code == 200
+    short, usual = (http.post("/claims", json={"worker": "w"}, headers=kind) for kind in ({}, USUAL))
+    for answer in (short, usual):
+        del answer.headers["x-request-id"]
+    assert short.status_code == 204 and short.headers == usual.headers == {}
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_body_that_comes_in_pieces_or_late_takes_the_usual_way(
+    http: TestClient, usual: list[str], monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    monkeypatch.setattr(direct, "PATIENCE_SECONDS", 0.01 if late else 600.0)
+    parts = [b'{"worker": "w"}', b""] if late else [b'{"worker"', b': "w"}']
+    messages = [{"type": "http.request", "body": part, "more_body": part == parts[0]} for part in parts]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        while late and not usual:
+            await asyncio.sleep(0.001)
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/lab/claims", "raw_path": b"/lab/claims", "root_path": "/lab",
+        "query_string": b"", "client": None, "server": None, "scheme": "http", "http_version": "1.1",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"content-length", b"15")],
+    }  # fmt: skip
+    asyncio.run(http.app(scope, receive, send))
+    assert sent[0]["status"] == 200 and usual == ["/lab/claims"] and not messages
+
+
+def test_the_short_way_works_behind_a_proxy(http: TestClient, usual: list[str]) -> None:
+    behind = TestClient(http.app, root_path="/lab")
+    answer = behind.post("/lab/claims", json={"worker": "w"})
+    assert answer.status_code == 200 and usual == []
+
+
+def test_other_parameters_take_the_usual_way() -> None:
+    router = APIRouter()
+
+    @router.post("/claims")
+    def plain(store: Any, body: Fence) -> None: ...
+
+    @router.post("/claims/more")
+    def more(body: Fence, extra: Annotated[str, Header()]) -> None: ...
+
+    found = [direct.plan_of(route) for route in router.routes if isinstance(route, APIRoute)]
+    assert [plan is None for plan in found] == [False, True]
 
 
 def test_errors_are_the_same_on_both_ways(http: TestClient) -> None:
@@ -128,6 +194,17 @@ def test_authorization_is_the_same_on_both_ways(http: TestClient) -> None:
         short, usual = answers(http, path, body, **({} if secret is None else bearer(secret)))
         assert short == usual and short[0] == status, secret
     assert answers(http, path, body, **bearer(secrets[Scope.WORKER]))[0][0] == 200
+
+
+def test_the_access_log_is_the_same_on_both_ways(tmp_path: Path) -> None:
+    with open_app(tmp_path, access_log=True) as client:
+        login = bearer(tokens(store_of(client))[Scope.WORKER])
+        with structlog.testing.capture_logs() as lines:
+            answers(client, "/attempts/7/heartbeat", {"token": "t"}, **login)
+            answers(client, "/claims", {"worker": "w"}, **login)
+    shown = [{name: value for name, value in line.items() if name != "ms"} for line in lines]
+    assert shown[0] == shown[1] and shown[2] == shown[3]
+    assert (shown[0]["attempt"], shown[0]["owner"], shown[0]["status"]) == (7, "workerer", 404)
 
 
 def test_a_request_is_authorized_before_its_body_is_parsed(http: TestClient) -> None:

@@ -124,6 +124,18 @@ def test_a_stopped_trial_is_continued_from_its_checkpoint(
     assert ended.value.code == 2 and "stopped trials to continue, of none" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_trial_that_the_user_stops_leaves_no_checkpoint(tmp_path: Path, epochs: int) -> None:
+    class Stopping(Watching):
+        def should_stop(self) -> bool:
+            return len(self.epochs) == epochs
+
+    run = LocalRun(grid(RATES[:1]), tmp_path)
+    run.run(on_start=lambda *_: Stopping())
+    assert fates(run) == [(TrialState.STOPPED, epochs, None)]
+    assert not list(tmp_path.glob(".checkpoint-*"))
+
+
 def test_the_command_continues_a_trial_of_a_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """The stopping rule in the store: the server decides at a report of epochs, and the decision outlives it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -56,7 +57,10 @@ def hopeless(store: Store, made: int, size: float = 700.0) -> Claim:
     fill(store, made, [suggestion(size)])
     claim = claimed(store)
     assert not store.points(claim.attempt, claim.token, curve(0.9)).stop, "one epoch is too early"
-    store.points(claim.attempt, claim.token, curve(0.9, 0.89, 0.89))
+    answer = store.points(claim.attempt, claim.token, curve(0.9, 0.89, 0.89))
+    assert answer.stop == (store.trial(made, claim.trial).stopping is not None), (
+        "the worker hears of it at once"
+    )
     return claim
 
 
@@ -108,7 +112,9 @@ def test_without_a_rule_nothing_is_judged(store: Store, monkeypatch: pytest.Monk
     assert not store.heartbeat(claim.attempt, claim.token).stop
 
 
-def test_a_stopped_trial_continues_from_its_checkpoint_and_is_judged_no_more(store: Store) -> None:
+def test_a_stopped_trial_continues_from_its_checkpoint_and_is_judged_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = experiment(store)
     stop(store, hopeless(store, made))
     assert store.retry(made) == [], "nothing has failed"
@@ -117,8 +123,10 @@ def test_a_stopped_trial_continues_from_its_checkpoint_and_is_judged_no_more(sto
     assert view.state is TrialState.QUEUED and view.stopping is None and view.trained_epochs == 0
     again = claimed(store)
     assert again.trial == 6 and again.checkpoint is not None
+    judged: list[object] = []
+    monkeypatch.setattr(Judge, "decide", lambda *given: judged.append(given))
     answer = store.points(again.attempt, again.token, curve(0.9, 0.89, 0.89, 0.88)[3:])
-    assert not answer.stop
+    assert not answer.stop and judged == []
     store.finish(again.attempt, again.token, completed(0.88, 700.0))
     assert store.trial(made, 6).state is TrialState.COMPLETED
     with pytest.raises(Conflict, match="only a failed or a stopped trial"):
@@ -187,6 +195,29 @@ def test_a_user_who_stops_a_trial_has_the_last_word(store: Store) -> None:
     with store.engine.connect() as connection:
         spared = connection.execute(sa.select(trials.c.spared).where(trials.c.index == 6)).scalar()
     assert not spared
+
+
+def test_a_user_who_stops_a_trial_while_the_rule_judges_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = experiment(store)
+    fill(store, made, [suggestion(700.0)])
+    claim, decide = claimed(store), Judge.decide
+
+    def late(*given: Any) -> Any:
+        store.stop_trial(made, 6)
+        return decide(*given)
+
+    monkeypatch.setattr(Judge, "decide", late)
+    store.points(claim.attempt, claim.token, curve(0.9, 0.89, 0.89))
+    assert store.heartbeat(claim.attempt, claim.token).stop and store.trial(made, 6).stopping is None
+
+
+def test_a_changed_spec_changes_what_the_rule_knows(store: Store) -> None:
+    made = experiment(store)
+    claim = hopeless(store, made, size=100.0)
+    store.extend(made, {}, {"error": 0.3})
+    assert store.points(claim.attempt, claim.token, curve(0.9, 0.89, 0.89, 0.89)).stop
 
 
 def test_the_api_and_the_table_say_why(tmp_path: Path) -> None:

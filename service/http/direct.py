@@ -6,12 +6,11 @@ through the framework, so that its errors are those of every other endpoint.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-import anyio
-import anyio.to_thread
 from fastapi import APIRouter, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
@@ -27,6 +26,9 @@ from sparsemod.errors import SparsemodError
 
 JSON = b"application/json"
 
+SERVER_PARTS = ("store", "files", "login")
+"""Names of the parameters that the server fills in."""
+
 PATIENCE_SECONDS = 1.0
 """How long to wait for a body. A slower one takes the usual way, where its time is limited after authorization."""
 
@@ -40,13 +42,6 @@ class Plan:
     model: type[BaseModel]
     names: tuple[str, ...]
     status: int
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    content: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class _Refused(Exception):
@@ -64,7 +59,7 @@ class _Unusual(Exception):
 class Direct:
     """ASGI middleware: answer requests to the endpoints of `router` that take one body and no query.
 
-    `pool`: the places of these requests. `state`: the application's, with store, files and metrics.
+    `pool`: the places of these requests. `state`: the application's, with store, files, metrics and settings.
     """
 
     def __init__(self, app: ASGIApp, gate: Gate, pool: RequestPool, router: APIRouter, state: State) -> None:
@@ -75,10 +70,10 @@ class Direct:
             if isinstance(route, APIRoute) and kind_of(route.path) == WORKERS
             if (plan := plan_of(route)) is not None
         }
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._most = min(SMALL_BYTES, state.settings.max_request_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not _usual_head(scope):
+        if scope["type"] != "http" or scope["method"] != "POST" or not _usual_head(scope, self._most):
             await self._app(scope, receive, send)
             return
         try:
@@ -100,35 +95,23 @@ class Direct:
             await self._app(scope, again, send)
             return
         try:
-            await self._pool.take()
-        except Busy as error:
-            await refuse(error, None, send)
-            return
-        try:
-            if self._limiter is None:  # the places are the limit
-                self._limiter = anyio.CapacityLimiter(1_000_000)
-            answer = await anyio.to_thread.run_sync(
-                self._run, scope, endpoint, plan, first.get("body", b""), limiter=self._limiter
-            )
+            answer = await self._pool.run(self._run, scope, endpoint, plan, first.get("body", b""))
         except _Unusual:
-            answer = None
+            await self._app(scope, again, send)
+            return
         except _Refused as refused:
             await refuse(refused.error, None, send)
             return
+        except Busy as error:
+            await refuse(error, None, send)
+            return
         except SparsemodError as error:
-            await problem(error, scope["method"], scope["path"])(scope, receive, send)
-            return
-        finally:
-            self._pool.give()
-        if answer is None:
-            await self._app(scope, again, send)
-            return
-        headers = [*answer.headers, (b"content-length", str(len(answer.content)).encode())]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        async with asyncio.timeout(READ_SECONDS):
-            await send({"type": "http.response.body", "body": answer.content})
+            answer = problem(error, scope["method"], scope["path"])
+        with contextlib.suppress(TimeoutError):  # the server closes a connection whose answer is incomplete
+            async with asyncio.timeout(READ_SECONDS):
+                await answer(scope, receive, send)
 
-    def _run(self, scope: Scope, endpoint: Endpoint, plan: Plan, content: bytes) -> _Answer:
+    def _run(self, scope: Scope, endpoint: Endpoint, plan: Plan, content: bytes) -> Response:
         """Authorize and answer a request; called in a thread. Raises _Refused, _Unusual and the endpoint's errors."""
         try:
             login = self._gate.admit(scope, endpoint)
@@ -144,30 +127,32 @@ class Direct:
         parts = {"store": store, "files": self._state.files, "login": login, **endpoint.parameters}
         answer = plan.call(**{name: parts[name] for name in plan.names}, **{plan.body: report})
         if isinstance(answer, Response):
-            return _Answer(answer.status_code, bytes(answer.body))
+            return answer
         if isinstance(answer, Claim) or (isinstance(answer, AttemptOutcome) and answer.next is not None):
             self._state.metrics.claimed()
-        text = written(answer, store.spec_json).encode()
-        return _Answer(plan.status, text, ((b"content-type", JSON),))
+        return Response(written(answer, store.spec_json), plan.status, media_type=JSON.decode())
 
 
 def plan_of(route: APIRoute) -> Plan | None:
-    """Return how to call the endpoint of a route, None when it does not have exactly one body or has a query."""
+    """Return how to call the endpoint of a route; None unless it has exactly one body, and no further parameters than
+    server parts and those of its path."""
     hints = get_type_hints(route.endpoint)
     models = [
         (name, hint)
         for name, hint in hints.items()
         if name != "return" and isinstance(hint, type) and issubclass(hint, BaseModel)
     ]
-    if len(models) != 1 or route.dependant.query_params:
+    if len(models) != 1:
         return None
     ((body, model),) = models
     names = tuple(name for name in hints if name not in ("return", body))
+    if not {*SERVER_PARTS, *route.param_convertors}.issuperset(names):
+        return None
     return Plan(route.endpoint, body, model, names, route.status_code or 200)
 
 
-def _usual_head(scope: Scope) -> bool:
-    """Return whether the head announces a small JSON body without a query."""
+def _usual_head(scope: Scope, most: int) -> bool:
+    """Return whether the head announces a JSON body of at most `most` bytes without a query."""
     if scope["query_string"]:
         return False
     kind, length = b"", b""
@@ -176,7 +161,7 @@ def _usual_head(scope: Scope) -> bool:
             kind = value
         elif name == b"content-length":
             length = value
-    return kind == JSON and length.isdigit() and int(length) <= SMALL_BYTES
+    return kind == JSON and length.isdigit() and int(length) <= most
 
 
 def _replayed(first: Message, receive: Receive) -> Receive:

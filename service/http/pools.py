@@ -45,14 +45,13 @@ class RequestPool:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold a place during a `with` block. Raises Busy when none becomes free in time."""
-        await self.take()
+        await self._take()
         try:
             yield
         finally:
-            self.give()
+            self._free.release()
 
-    async def take(self) -> None:
-        """Take a place; the caller must `give` it back. Raises Busy when none becomes free in time."""
+    async def _take(self) -> None:
         if not self._free.locked():
             await self._free.acquire()  # does not wait
             return
@@ -66,10 +65,6 @@ class RequestPool:
             raise Busy(f"too many {self._kind} at once; try again in a moment") from None
         finally:
             self._waiting -= 1
-
-    def give(self) -> None:
-        """Give back a place."""
-        self._free.release()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a thread that no other pool uses. Raises Busy when no place becomes free in time."""

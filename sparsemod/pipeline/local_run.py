@@ -217,8 +217,9 @@ class LocalRun(RunFolder):
         with self._lock():
             self.trials = self._read()
             self._sweep()
+            stored = LocalFolder(self.folder)
             for index in indices:
-                trial = LocalFolder(self.folder).trial(index)
+                trial = stored.trial(index)
                 if trial.stopping is None:
                     raise Conflict(f"trial {index} is {trial.state}: only a stopped trial can be continued")
             try:
@@ -342,7 +343,9 @@ class LocalRun(RunFolder):
             checkpoint.remove()
             if result.state is TrialState.STOPPED:
                 decision = reporter.decision
-                checkpoint.write(saving.latest or resume or b"")
+            state = saving.latest or resume
+            if decision is not None and state is not None:
+                checkpoint.write(state)
         return Finished(
             index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result, stopping=decision
         )  # fmt: skip
