@@ -54,6 +54,7 @@ CASES = {
     "reduce": ([node("ReduceMean", "x", "y", axes=[3], keepdims=1)], {}),
     "leaky": ([node("LeakyRelu", "x", "y", alpha=0.2)], {}),
     "hard sigmoid": ([node("HardSigmoid", "x", "y")], {}),
+    "atan": ([node("Atan", "x", "y")], {}),
     "selu": ([node("Selu", "x", "y")], {}),
     "prelu": ([node("PRelu", "x s", "y")], {"s": weights(1, 1, 1)}),
     "divide": ([node("Div", "x c", "y")], {"c": np.array(3, np.float32)}),

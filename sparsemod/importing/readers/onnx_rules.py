@@ -15,7 +15,7 @@ from sparsemod.importing.windows import pool
 _PLAIN = {
     "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Abs": "abs", "Neg": "neg",
     "Reciprocal": "reciprocal", "Erf": "erf", "HardSwish": "hardswish", "Mish": "mish", "Softsign": "softsign", "Sin": "sin",
-    "Cos": "cos", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign",
+    "Cos": "cos", "Atan": "atan", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign",
 }  # fmt: skip
 
 
