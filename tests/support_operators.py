@@ -32,6 +32,9 @@ from sparsemod.signals.modules import BandEnergies, WindowStatistics
 
 IMAGE, SEQUENCE, STEPS, SIGNAL = (3, 6, 8), (3, 12), (12, 3), (2, 120)
 
+SCALES = torch.tensor([0.5, 3.0, -2.0])
+"""One number for each feature of the steps."""
+
 
 class Applied(nn.Module):
     """A function of the input and of some layers."""
@@ -139,6 +142,7 @@ EXAMPLES = (
     Example("prelu", lambda: leaky(3), IMAGE),
     Example("prelu", lambda: leaky(3), SEQUENCE),
     Example("affine", lambda: Applied(lambda x, c: 3 * c(x) - 1, nn.Conv2d(3, 4, 1)), IMAGE, stays=False),
+    Example("affine", lambda: Applied(lambda x: x.sigmoid() * SCALES - 0.5), STEPS, stays=False),
     Example("sum", lambda: Applied(lambda x, c: x + c(x), nn.Conv2d(3, 1, 1)), IMAGE),
     Example("sum", lambda: Applied(lambda x: (x + x.mean(2, keepdim=True)).relu()), SEQUENCE),
     Example("subtract", lambda: Applied(lambda x, c: x - c(x), nn.Conv2d(3, 3, 1)), IMAGE),

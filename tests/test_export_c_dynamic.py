@@ -94,7 +94,8 @@ def test_no_flag_of_the_compiler_changes_a_bit(how: str) -> None:
 _OPERANDS: dict[str, tuple[object, ...]] = {
     "leaky_relu": (0.1,), "clamp": (-0.7, 1.3), "threshold": (0.3, -2.0), "affine": (1.7, -0.3), "gt": (0.5,), "ge": (0.5,),
     "lt": (0.5,), "le": (0.5,),
-    **dict.fromkeys(("sum", "subtract", "multiply", "maximum", "minimum"), (("sigmoid", X),)),
+    **dict.fromkeys(("sum", "subtract", "multiply", "divide", "maximum", "minimum"), (("sigmoid", X),)),
+    "where": (("tanh", X), 0.25),
 }  # fmt: skip
 
 

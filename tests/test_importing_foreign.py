@@ -111,8 +111,10 @@ def test_weights_that_no_layer_has_are_read_as_floats(kind: str) -> None:
     found = read(content)
     assert found.network is None and "quantize them to -127 to 127, symmetrically" in found.notes[0]
     made, expected = both(content)
-    assert np.abs(made - np.clip(expected, made.min(), made.max())).max() < 6.5  # the file saturates
-    assert np.corrcoef(made.ravel(), expected.ravel())[0, 1] > 0.9
+    low, high = (
+        (limit - int(SCALES["z"])) * SCALES["s"] for limit in (-128, 127)
+    )  # where the file saturates
+    assert np.abs(np.clip(made, low, high) - expected).max() < 0.2
 
 
 def test_operators_on_quantized_tensors_keep_the_files_integers() -> None:
@@ -157,7 +159,7 @@ def test_sixteen_bit_activations_are_read_as_floats() -> None:
     found = read(model.SerializeToString())
     assert found.network is None and any("16-bit activations" in note for note in found.notes)
     made, expected = both(model.SerializeToString())
-    assert np.abs(made - np.minimum(expected, made.max())).max() < 0.01 or made.max() > expected.max()
+    assert np.abs(np.minimum(made, expected.max()) - expected).max() < 0.01  # the file saturates
 
 
 def test_one_constant_for_each_channel_and_the_largest_value_stay_int8() -> None:

@@ -54,6 +54,7 @@ CASES = {
     "reduce": ([node("ReduceMean", "x", "y", axes=[3], keepdims=1)], {}),
     "leaky": ([node("LeakyRelu", "x", "y", alpha=0.2)], {}),
     "hard sigmoid": ([node("HardSigmoid", "x", "y")], {}),
+    "atan": ([node("Atan", "x", "y")], {}),
     "selu": ([node("Selu", "x", "y")], {}),
     "prelu": ([node("PRelu", "x s", "y")], {"s": weights(1, 1, 1)}),
     "divide": ([node("Div", "x c", "y")], {"c": np.array(3, np.float32)}),
@@ -105,6 +106,22 @@ def test_operators_of_float_onnx_models(name: str) -> None:
     made.graph.output[0].type.tensor_type.ClearField("shape")
     content = made.SerializeToString()
     np.testing.assert_allclose(outputs(module_of(content), X), run_onnx(content, X), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs"), [("Add", "l c"), ("Max", "c l"), ("Clip", "l c"), ("Clip", "l  c")]
+)
+def test_a_length_that_a_constant_changes_is_refused(operator: str, inputs: str) -> None:
+    """Such a division is no normalization to length 1."""
+    nodes = [
+        node("Flatten", "x", "f"),
+        node("ReduceL2", "f", "l", axes=[1]),
+        node(operator, inputs, "b"),
+        node("Div", "f b", "y"),
+    ]
+    content = onnx_model(nodes, {"c": np.array(2, np.float32)}, (1, 8, 8), ("n", 64))
+    with pytest.raises(Unsupported, match=r"the length of a tensor with 2; with an epsilon of 0 to 0\.0001"):
+        read_model(Source("m.onnx", content))
 
 
 @pytest.mark.parametrize(("unsigned", "per_channel"), [(False, True), (True, False), (False, False)])

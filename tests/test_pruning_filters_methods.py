@@ -12,7 +12,9 @@ from sparsemod.graph import capture
 from sparsemod.pruning import METHODS
 from sparsemod.pruning.channels import channels_of
 from sparsemod.pruning.filters.allocation import Counter, equal_shares
+from sparsemod.pruning.filters.consumers import Products
 from sparsemod.pruning.filters.method import FilterConfig
+from sparsemod.pruning.patches import _unfolded
 from sparsemod.quantization import SCHEMES, IntegerNetwork, quantize
 
 
@@ -50,6 +52,15 @@ def test_a_channel_that_nobody_reads_goes_first(name: str) -> None:
     method.before_epoch(1, 1)
     gone = (~method.masks["0.weight"].flatten(1).any(1)).nonzero().flatten().tolist()
     assert {1, 4, 8} <= set(gone) if len(gone) >= 3 else set(gone) <= {1, 4, 8}
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_the_contributions_of_the_inputs_add_up_to_the_outputs(groups: int) -> None:
+    layer, x = nn.Conv2d(8, 12, 3, stride=2, groups=groups, bias=False), torch.randn(3, 8, 7, 7)
+    with torch.no_grad():
+        parts = list(Products(_unfolded(layer, x), layer.weight, 8 // groups))
+        expected = layer(x).permute(0, 2, 3, 1).reshape(-1, 12)
+    torch.testing.assert_close(torch.cat(parts).sum(2), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["pfp", "thinet"])

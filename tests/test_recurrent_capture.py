@@ -125,7 +125,10 @@ def test_another_step_than_the_last_valid_one_is_refused() -> None:
     def of_one_sample(x: Tensor, lengths: Tensor) -> Tensor:
         return x[torch.zeros(len(x), dtype=torch.long), lengths - 1]
 
-    for use in (before, of_one_sample):
+    def two_before(x: Tensor, lengths: Tensor) -> Tensor:
+        return x[torch.arange(len(x)), torch.sub(lengths, 1, alpha=2)]
+
+    for use in (before, two_before, of_one_sample):
         with pytest.raises(Unsupported, match="mixes the samples' lengths"):
             capture(Lengths(use), STEPS, "time-features")
 

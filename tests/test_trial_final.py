@@ -1,12 +1,15 @@
 """The last training of a chosen network: on training and validation data together, one report on the test split."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support_cli import cli
 from support_trials import default_candidate, tiny_data, tiny_spec
+from torch import nn
 
 from service.cli import main
 from sparsemod.data import Dataset, load
@@ -16,6 +19,7 @@ from sparsemod.pipeline import training_step
 from sparsemod.pipeline.trial import evaluate
 from sparsemod.records import TrialState
 from sparsemod.spec.parts import DatasetSpec
+from sparsemod.training import Resident, train
 
 EPOCHS = 3
 
@@ -82,19 +86,29 @@ def test_the_test_split_is_read_once_in_a_training(reads: list[int]) -> None:
 
 
 def test_the_last_epoch_counts_without_validation_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = tiny_spec(training={"learning_rate": 0.5})
-    data = tiny_data(spec)
-    outcomes = []
-    train = training_step.train
+    spec = tiny_spec()
+    asked = []
 
-    def watched(*arguments: object, **keys: object) -> object:
-        outcomes.append(train(*arguments, **keys))  # type: ignore[arg-type]
-        return outcomes[-1]
+    def watched(*arguments: Any, **keys: Any) -> Any:
+        asked.append(keys["keep_last"])
+        return train(*arguments, **keys)
 
     monkeypatch.setattr(training_step, "train", watched)
-    for mode in ("test", "final"):
-        evaluate(spec, default_candidate(spec), epochs=4, seed=3, data=data, mode=mode)
-    assert outcomes[1].best_epoch == 4
+    for mode in ("search", "test", "final"):
+        evaluate(spec, default_candidate(spec), epochs=1, seed=3, data=tiny_data(spec), mode=mode)
+    assert asked == [False, False, True]
+
+
+@pytest.mark.parametrize(("keep_last", "epoch"), [(False, 1), (True, 3)])
+def test_equal_epochs_are_the_first_one_or_the_last(keep_last: bool, epoch: int) -> None:
+    spec = tiny_spec()
+    data = tiny_data(spec)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(data.info.shape), data.info.classes))
+    nn.init.constant_(module[1].weight, 0.5)
+    nn.init.constant_(module[1].bias, 0.5)
+    settings = spec.training.model_copy(update={"learning_rate": 1e-12})  # no weight changes in float32
+    found = train(module, Resident.of(data), settings, epochs=3, seed=0, keep_last=keep_last)
+    assert found.best_epoch == epoch
 
 
 def test_the_samples_are_those_of_both_splits_in_the_same_order_in_memory() -> None:

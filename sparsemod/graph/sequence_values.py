@@ -94,15 +94,13 @@ def _from_lengths(call: Call) -> Any:
     role, divisor = getattr(given, "role", "other"), getattr(given, "divisor", 1)
     if call.operator in ("scatter", "scatter_"):  # the inverse of an order, in a new tensor
         return FromLengths("order")
-    if role == "lengths" and call.operator in (
-        "index",
-        "index_select",
-    ):  # lengths in the order of another tensor
-        by_order = [call.walker.values[each] for each in call.node.all_input_nodes[1:]]
-        return (
-            given if [getattr(each, "role", "") for each in by_order] == ["order"] else FromLengths("other")
-        )
-    if role == "lengths" and (call.operator, (*call.node.args, None)[1]) in (("sub", 1), ("add", -1)):
+    if role == "lengths" and call.operator in ("index", "index_select"):
+        # lengths in the order of another tensor
+        others = [call.walker.values[each] for each in call.node.all_input_nodes[1:]]
+        ordered = [getattr(each, "role", "") for each in others] == ["order"]
+        return given if ordered else FromLengths("other")
+    less_one = (call.operator, (*call.node.args, None)[1]) in (("sub", 1), ("add", -1))
+    if role == "lengths" and less_one and call.node.kwargs.get("alpha", 1) == 1:
         return FromLengths("last", divisor)
     if role == "last" and call.operator in _VIEWS:
         return FromLengths("last", divisor)

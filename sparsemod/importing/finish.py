@@ -20,8 +20,9 @@ from sparsemod.importing.source import Source
 from sparsemod.importing.steps import Scale, Step, Steps
 from sparsemod.quantization.arithmetic import INT8_MIN
 
-_CUT = ("conv", "linear", "pair")
-"""Steps whose relu tools leave out where the range of the int8 result starts at 0."""
+_NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hardsigmoid", "exp", "sqrt", "abs", "square", "softplus")
+_SAME_RANGE = ("view", "max_pool", "avg_pool", "mean", "concat", "resize")
+"""Steps whose results lie within the range of their inputs."""
 
 
 def finished(steps: Steps, source: Source, title: str, *, channels_last: bool = False) -> Imported:
@@ -51,27 +52,41 @@ def finished(steps: Steps, source: Source, title: str, *, channels_last: bool = 
 
 
 def dequantized(model: Steps) -> Steps:
-    """Return an int8 model with the real values of its weights and without scales. Raises Unsupported for tables of int8 numbers."""
+    """Return an int8 model with the real values of its weights and without scales. Raises Unsupported for tables of int8 numbers.
+
+    Tools leave out a relu where the range of the int8 result starts at 0: the integers saturate there. The float model has it.
+    """
     steps: list[Step] = []
     renames: dict[str, str] = {}
-    made: dict[str, str] = {}  # tensor -> kind of the step that computes it
+    ranges: dict[str, str] = {}  # tensor that a step computes -> the relu that would not change it, else ""
     for step in model.steps:
         inputs = tuple(renames.get(name, name) for name in step.inputs)
         if step.kind == "quantize":
             relu = _relu(model.scales[step.output])
-            if relu and made.get(inputs[0]) in _CUT:
+            if relu and ranges.get(inputs[0], relu) not in (relu, "relu6"):
                 steps.append(
                     replace(step, kind="function", inputs=inputs, attributes={"function": (relu, X)})
                 )
+                ranges[step.output] = relu
             else:
                 renames[step.output] = inputs[0]
             continue
         if step.kind == "lookup":
             raise Unsupported(step.kind, step.title, "reading a model that is int8 in parts")
         steps.append(replace(step, inputs=inputs, attributes=_real(model, step)))
-        made[step.output] = step.kind
+        ranges[step.output] = _range(step, [ranges.get(name, "") for name in inputs])
     output = renames.get(model.output, model.output)
     return replace(model, output=output, steps=tuple(steps), scales={})
+
+
+def _range(step: Step, inputs: list[str]) -> str:
+    """Return the relu that would not change the result of a step whose inputs have these ranges, else ""."""
+    if step.kind == "softmax":
+        return "relu"
+    if step.kind == "function":
+        name = str(step.attributes["function"][0])
+        return name if name == "relu6" else "relu" if name in _NOT_NEGATIVE else ""
+    return min(inputs, key=len) if step.kind in _SAME_RANGE else ""
 
 
 def _relu(scale: Scale) -> str:

@@ -46,6 +46,8 @@ FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "sum": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
     "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / b,
+    "where": lambda condition, a, b: torch.where(condition > 0, a, b),
     "maximum": lambda a, b: torch.where(a > b, a, b),
     "minimum": lambda a, b: torch.where(a < b, a, b),
 }

@@ -32,7 +32,7 @@ def _pair(call: Call) -> Any:
     first, second = call.inputs
     for number, other in ((first, second), (second, first)):
         if isinstance(number, Length) and isinstance(other, np.ndarray) and kind in ("Max", "Add"):
-            return number
+            return number.bounded(call, other)
     if isinstance(second, Length):
         if kind != "Div" or first != second.source:
             raise call.builder.unsupported("the length of a tensor; only a tensor divided by its own length")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.graph.rules.normalizing import EPSILON_MAX
 from sparsemod.importing.builder import Builder
 from sparsemod.importing.readers.onnx_qoperators import expanded
 from sparsemod.importing.source import MOST_ELEMENTS, MOST_OPERATORS, Source, checked_shape
@@ -44,6 +45,15 @@ class Length:
 
     def __init__(self, source: str, axis: int) -> None:
         self.source, self.axis = source, axis
+
+    def bounded(self, call: "Call", *constants: Any) -> "Length":
+        """Return the length itself where a small constant keeps it from 0. Raises Unsupported for a constant that changes it."""
+        values = [float(value) for each in constants for value in np.asarray(each).reshape(-1)]
+        if not all(0 <= value <= EPSILON_MAX for value in values):
+            raise call.builder.unsupported(
+                f"the length of a tensor with {values[0]:g}; with an epsilon of 0 to {EPSILON_MAX:g}"
+            )
+        return self
 
 
 class Moved:

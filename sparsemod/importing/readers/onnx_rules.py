@@ -15,7 +15,7 @@ from sparsemod.importing.windows import pool
 _PLAIN = {
     "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Abs": "abs", "Neg": "neg",
     "Reciprocal": "reciprocal", "Erf": "erf", "HardSwish": "hardswish", "Mish": "mish", "Softsign": "softsign", "Sin": "sin",
-    "Cos": "cos", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign",
+    "Cos": "cos", "Atan": "atan", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign",
 }  # fmt: skip
 
 
@@ -28,12 +28,12 @@ def _plain(call: Call) -> Any:
 
 @rule("Clip")
 def _clip(call: Call) -> Any:
-    if isinstance(call.given(0), Length):
-        return call.given(0)  # a lower bound of the length, against a division by 0
     bounds = []
     for place, name in ((1, "min"), (2, "max")):
         value = call.constant(place)
         bounds.append(call.get(name) if value is None else float(np.asarray(value).reshape(-1)[0]))
+    if isinstance(call.given(0), Length):
+        return call.given(0).bounded(call, *(bound for bound in bounds if bound is not None))
     if bounds == [0.0, 6.0]:
         return call.emit("function", (call.tensor(),), function=("relu6", X))
     return call.emit("function", (call.tensor(),), function=("clamp", X, *bounds))

@@ -60,9 +60,9 @@ def confusion(predicted: NDArray[Any], truth: NDArray[Any], classes: int) -> NDA
 def confusion_details(predicted: NDArray[Any], truth: NDArray[Any], names: Sequence[str]) -> dict[str, Any]:
     """Return `classes` (names), `errors` (share of wrong answers of each true class, None without one) and `confusion`.
 
-    `macro_error` is the mean of the errors, `macro_f1` the mean over the classes of the harmonic mean of precision and recall;
-    classes without a sample are left out, of F1 those without a prediction, too. Many classes have no matrix, and very many
-    no errors.
+    `macro_error` is the mean of the errors over the classes that have samples. `macro_f1` is the mean of F1, the harmonic mean
+    of precision and recall, over the classes that have samples or predictions. Many classes have no matrix, and very many no
+    errors.
     """
     if len(names) > _CLASSES:
         return {}

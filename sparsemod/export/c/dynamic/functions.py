@@ -41,6 +41,8 @@ _FUNCTIONS: Mapping[str, Callable[..., str]] = {
     "sum": lambda a, b: f"nd_sum({a}, {b})",
     "subtract": lambda a, b: f"nd_difference({a}, {b})",
     "multiply": lambda a, b: f"nd_product({a}, {b})",
+    "divide": lambda a, b: f"nd_quotient({a}, {b})",
+    "where": lambda condition, a, b: f"({condition} > 0.0f ? {a} : {b})",
     "maximum": lambda a, b: f"({a} > {b} ? {a} : {b})",
     "minimum": lambda a, b: f"({a} < {b} ? {a} : {b})",
 }
