@@ -45,12 +45,12 @@ def call(module: nn.Module, batch: Batch) -> Tensor:
 def plain_kernels(module: nn.Module) -> Iterator[None]:
     """Run recurrent layers by kernels that have gradients in evaluation mode, and gradients of these gradients.
 
-    The kernels of cuDNN and oneDNN have not. A network without recurrent layers runs as usual.
+    The kernels of cuDNN have not. A network without recurrent layers runs as usual.
     """
     if not any(isinstance(part, nn.RNNBase) for part in module.modules()):
         yield
         return
-    with torch.backends.cudnn.flags(enabled=False), torch.backends.mkldnn.flags(enabled=False):
+    with torch.backends.cudnn.flags(enabled=False):
         yield
 
 
