@@ -119,10 +119,9 @@ def test_the_files_hold_the_same_numbers(tmp_path: Path) -> None:
     assert len(blocks) == 13 and blocks[3].startswith(
         '<tr><td rowspan="2">-1.00 %</td><td class="name">a</td>'
     )
-    assert (
-        '<tr><td rowspan="1">-2.00 %</td><td class="name none">a, b</td><td class="none" colspan="5">no network</td>'
-        in text
-    )
+    assert '<td class="none" colspan="6">no network of b</td>' in blocks[3]
+    nothing = '<td rowspan="1">-2.00 %</td><td class="none" colspan="6">no network of any method</td>'
+    assert blocks[2] == f"<tr>{nothing}</tr></tbody>"
     names = _Addresses()
     names.feed(text)
     assert not names.found, "the page loads nothing"

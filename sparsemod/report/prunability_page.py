@@ -36,7 +36,7 @@ _STYLE = (
     "table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}"
     "svg{max-width:100%;height:auto}.wide{overflow-x:auto}td{vertical-align:top}td[title]{cursor:help}"
     ".details th:nth-child(2),.details td:nth-child(2),.levels th:nth-child(2),.levels .name{text-align:left}"
-    ".levels .none{text-align:left;color:#777}"
+    ".levels td{white-space:nowrap}.levels .none{text-align:left;color:#777;white-space:normal}"
     ".levels tbody{border-top:2px solid #999}"
 )
 
@@ -158,9 +158,8 @@ def _table(bests: Sequence[Best], quality: str) -> str:
         lines = [_best_cells(best, shown, quality) for best in here if best.error is not None]
         without = ", ".join(html.escape(best.method) for best in here if best.error is None)
         if without:
-            lines.append(
-                f'<td class="name none">{without}</td><td class="none" colspan="{2 + len(shown)}">no network</td>'
-            )
+            told = f"no network of {without}" if lines else "no network of any method"
+            lines.append(f'<td class="none" colspan="{3 + len(shown)}">{told}</td>')
         first = f'<td rowspan="{len(lines)}">{word}</td>'
         rows = "".join(f"<tr>{'' if place else first}{line}</tr>" for place, line in enumerate(lines))
         blocks.append(f"<tbody>{rows}</tbody>")
@@ -178,5 +177,5 @@ def _best_cells(best: Best, shown: Sequence[str], quality: str) -> str:
             cells.append("<td></td>")
             continue
         span = f"{best.least[name]:,.0f} to {best.most[name]:,.0f}"
-        cells.append(f'<td title="{span}">{best.costs[name]:,.0f} ({100 * best.ratios[name]:.0f} %)</td>')
+        cells.append(f'<td title="{span}">{best.costs[name]:,.0f} ({round(100 * best.ratios[name])} %)</td>')
     return "".join(cells)
