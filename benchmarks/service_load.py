@@ -76,7 +76,7 @@ class Load:
 def fill(url: str, done: int, queued: int) -> None:
     """Create an experiment with `done` trials that have results and `queued` trials to claim."""
     from service.store import Store
-    from service.store.tables import experiments, measurements, trials
+    from service.store.tables import attempts, curve_points, experiments, measurements, trials
     from sparsemod.spec.experiment import ExperimentSpec
 
     store = Store.open(url)
@@ -103,8 +103,27 @@ def fill(url: str, done: int, queued: int) -> None:
                 for number, i in zip(sorted(numbers), indices, strict=True) if i < done
                 for p, m in enumerate(("error", "model_size"))
             ]  # fmt: skip
+            ended = [
+                {
+                    "trial_id": number, "worker": "w", "device": "cpu", "token": "t", "request": None,
+                    "state": "completed", "started_at": now, "heartbeat_at": now, "expires_at": now, "ended_at": now,
+                    "failure": None, "outcome": "completed", "login": None,
+                }
+                for number, i in zip(sorted(numbers), indices, strict=True) if i < done
+            ]  # fmt: skip
             if measured:
                 connection.execute(sa.insert(measurements), measured)
+                added = (
+                    connection.execute(sa.insert(attempts).returning(attempts.c.id), ended).scalars().all()
+                )
+                curves = [
+                    {
+                        "attempt_id": number, "epoch": 1, "train_loss": 1.0, "validation_loss": 1.0,
+                        "validation_error": 0.5, "learning_rate": 0.1, "sparsity": 0.0, "seconds": 1.0,
+                    }
+                    for number in added
+                ]  # fmt: skip
+                connection.execute(sa.insert(curve_points), curves)
         connection.execute(sa.update(experiments).values(next_index=done + queued, events=done))
     if store.backend == "postgresql":
         with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -192,9 +211,13 @@ def check(url: str, done: Work) -> None:
 
     store = Store.open(url)
     with store.engine.connect() as connection:
-        rows = connection.execute(sa.select(attempts.c.id, attempts.c.trial_id, attempts.c.state)).all()
+        mine = attempts.c.worker != "w"  # that of `fill`
+        rows = connection.execute(
+            sa.select(attempts.c.id, attempts.c.trial_id, attempts.c.state).where(mine)
+        ).all()
         ended = {row.id: row.trial_id for row in rows if row.state == "completed"}
-        taken = sa.select(attempts.c.trial_id)
+        taken = sa.select(attempts.c.trial_id).where(mine)
+        held = sa.select(attempts.c.id).where(mine)
 
         def count(query: Any) -> int:
             return int(connection.execute(query).scalar_one())
@@ -208,7 +231,9 @@ def check(url: str, done: Work) -> None:
             "running trials": len(rows) - len(ended) == count(
                 sa.select(sa.func.count()).where(trials.c.state == "running")
             ),
-            "curves": len(ended) == count(sa.select(sa.func.count()).select_from(curve_points)),
+            "curves": len(ended) == count(
+                sa.select(sa.func.count()).where(curve_points.c.attempt_id.in_(held))
+            ),
             "measurements": MEASUREMENTS * len(ended) == count(
                 sa.select(sa.func.count()).select_from(measurements).where(measurements.c.trial_id.in_(taken))
             ),

@@ -18,6 +18,11 @@ MOST_AT_ONCE = 64
 """Largest number of requests in one call."""
 
 
+GATHER_SECONDS = 0.02
+"""Shortest time between the starts of two calls: under load, a call then has several requests. A request that comes
+after a pause is answered at once."""
+
+
 @dataclass(eq=False)
 class Waiting(Generic[Item, Answer]):
     """A request that waits for its answer, with the context variables of its task."""
@@ -69,8 +74,13 @@ class Group(Generic[Item, Answer]):
     async def _work(self) -> None:
         """Call `run` until nobody waits."""
         try:
+            loop = asyncio.get_running_loop()
             while self._waiting:
+                begin = loop.time()
                 await self._call()
+                left = begin + GATHER_SECONDS - loop.time()
+                if left > 0 and len(self._waiting) < MOST_AT_ONCE:
+                    await asyncio.sleep(left)
         finally:
             self._task = None
 
