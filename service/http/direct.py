@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.auth import Endpoint, Gate
+from service.http.auth import Endpoint, Gate, LoginFacts, SharedFacts
 from service.http.early_answer import problem, refuse
 from service.http.grouping import Group, Waiting
 from service.http.limits import READ_SECONDS, SMALL_BYTES
@@ -132,7 +132,9 @@ class Direct:
 
     def _run(self, call: Call) -> Response:
         """Authorize and answer a request; called in a thread. Raises _Refused, _Unusual and the endpoint's errors."""
-        report = self._admitted(call)
+        return self._answered(call, self._admitted(call))
+
+    def _answered(self, call: Call, report: BaseModel) -> Response:
         scope, plan = call.scope, call.plan
         parts = {
             "store": self._state.store, "files": self._state.files, "login": scope["sparsemod_login"],
@@ -141,11 +143,11 @@ class Direct:
         answer = plan.call(**{name: parts[name] for name in plan.names}, **{plan.body: report})
         return answer if isinstance(answer, Response) else self._written(answer, plan)
 
-    def _admitted(self, call: Call) -> BaseModel:
+    def _admitted(self, call: Call, facts: LoginFacts | None = None) -> BaseModel:
         """Authorize a request and return its body. Raises _Refused, _Unusual."""
         scope, endpoint = call.scope, call.endpoint
         try:
-            login = self._gate.admit(scope, endpoint)
+            login = self._gate.admit(scope, endpoint, facts)
         except SparsemodError as error:
             raise _Refused(error) from error
         try:
@@ -160,11 +162,12 @@ class Direct:
         """Answer reports of results; called in a thread."""
         answers: list[Response | Exception | None] = [None] * len(waiting)
         together: dict[int, Report] = {}
+        facts = SharedFacts(self._state.store, (one.item.endpoint.parameters["attempt"] for one in waiting))
 
         def begin(place: int, call: Call) -> None:
-            body = self._admitted(call)
+            body = self._admitted(call, facts)
             if not isinstance(body, ReportResult) or body.next is None:
-                answers[place] = self._run(call)
+                answers[place] = self._answered(call, body)
                 return
             login, attempt = call.scope["sparsemod_login"], call.endpoint.parameters["attempt"]
             together[place] = reported(self._state.files, login, attempt, body, body.next)
