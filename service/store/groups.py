@@ -271,9 +271,9 @@ class Groups(Attempts):
             last = connection.execute(COUNT_EVENT, bound).scalar()
             if last is None:
                 raise NotFound("experiment", experiment)
-            for counter, (place, data) in enumerate(listed[experiment], int(last) - count + 1):
-                if place is not None:
-                    finished[place] = counter
+            for counter, (reported, data) in enumerate(listed[experiment], int(last) - count + 1):
+                if reported is not None:
+                    finished[reported] = counter
                 rows.append(
                     {
                         "experiment_id": experiment,
