@@ -150,6 +150,7 @@ def test_a_trial_shows_what_its_training_measured_by_epoch(watched: Watched) -> 
     assert row[1] == "70.3°"
 
 
+@pytest.mark.long
 def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> None:
     page = watched.open("#/experiments/2/trials/0")
     page.get_by_role("heading", name="Sequences", exact=True).wait_for()
@@ -166,6 +167,7 @@ def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> N
         assert part in words, (part, words)
 
 
+@pytest.mark.long
 def test_a_classification_shows_its_confusion_matrix_and_the_means_over_its_classes(watched: Watched) -> None:
     page = watched.open("#/experiments/2/trials/0")
     assert table(page, "Confusion matrix") == [["yes", "6", "2", "25.0 %"], ["no", "0", "12", "0.0 %"]]
@@ -207,6 +209,7 @@ def test_the_front_its_budgets_and_trials_over_them(watched: Watched) -> None:
     assert [picks.nth(place).locator("select").input_value() for place in range(3)] == list(chosen.values())
 
 
+@pytest.mark.long
 def test_the_lineage_shows_the_changes_and_costs_of_each_step(watched: Watched) -> None:
     page = watched.open("#/experiments/1?t=5")
     page.locator(".lineage li").nth(1).wait_for()
@@ -221,6 +224,7 @@ def test_the_lineage_shows_the_changes_and_costs_of_each_step(watched: Watched) 
     assert "Trial 1" in parent and "no parent" in parent
 
 
+@pytest.mark.long
 def test_the_history_and_its_rounds(watched: Watched, seeded: Seeded) -> None:
     page = watched.open("#/experiments/1")
     page.locator("[data-plot=history] canvas").wait_for()
