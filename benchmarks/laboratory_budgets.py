@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -43,6 +44,8 @@ TITLES = {"digits": "digits", "mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG)"}
 
 
 SHARES = (0.5, 0.25, 0.15)
+VARIED = (0.25, 1.0, 0.5, 0.15)
+"""The order of the budgets with a teacher and with the other decay."""
 
 
 @source("mnist-half", shape=(1, 14, 14), classes=10)
@@ -84,8 +87,8 @@ class Size:
 
 SIZES = {
     "digits": Size("digits", (1, 8, 8), "wrn-10-0.5", 1797, 0.25, 5, 64, 10.0),
-    "mnist": Size("mnist-half", (1, 14, 14), "wrn-10-0.5", 1500, 0.4, 8, 32, 30.0),
-    "cifar10": Size("cifar10-half", (3, 16, 16), "wrn-10-0.5", 1500, 0.4, 8, 32, 30.0),
+    "mnist": Size("mnist-half", (1, 14, 14), "wrn-10-0.5", 800, 0.4, 6, 16, 10.0),
+    "cifar10": Size("cifar10-half", (3, 16, 16), "wrn-10-0.5", 800, 0.4, 6, 16, 10.0),
 }
 
 
@@ -99,6 +102,7 @@ class Chosen:
     met: bool
 
 
+@cache
 def chosen(dataset: str) -> list[Chosen]:
     """Return the setting of every substitute at every budget; equal settings of two budgets count at the nearer one."""
     size = SIZES[dataset]
@@ -123,26 +127,25 @@ def chosen(dataset: str) -> list[Chosen]:
     ]
 
 
+def names_at(dataset: str, share: float) -> list[str]:
+    """Return the substitutes of a budget."""
+    return [one.name for one in chosen(dataset) if one.share == share]
+
+
 def specs(dataset: str, size: Size) -> Iterator[tuple[str, ExperimentSpec]]:
     """Yield title and spec of the runs: each a grid over substitutes, with repetitions."""
-    found = chosen(dataset)
-    varied = [one.name for one in found]
-    scaled = [
-        name for name in varied if name != "none" and create(name).scales_decay and create(name).setting
-    ]
-    unscaled = [
-        name for name in varied if name != "none" and not create(name).scales_decay and create(name).setting
-    ]
     teacher = {"network": TEACHER, "epochs": 2 * size.epochs, "alpha": 0.0, "beta": size.beta}
-    runs = (
-        *(
-            (f"alone {share:g}", [one.name for one in found if one.share == share], {})
-            for share in (1.0, *SHARES)
-        ),
-        ("teacher", varied, {"teacher": teacher}),
-        ("unscaled", scaled, {"scale_decay": "off"}),
-        ("scaled", unscaled, {"scale_decay": "on"}),
-    )
+    runs = [(f"alone {share:g}", names_at(dataset, share), {}) for share in (1.0, *SHARES)]
+    for share in VARIED:
+        names = names_at(dataset, share)
+        free = [name for name in names if name != "none" and create(name).setting]
+        scaled = [name for name in free if create(name).scales_decay]
+        unscaled = [name for name in free if not create(name).scales_decay]
+        runs += [
+            (f"teacher {share:g}", names, {"teacher": teacher}),
+            (f"unscaled {share:g}", scaled, {"scale_decay": "off"}),
+            (f"scaled {share:g}", unscaled, {"scale_decay": "on"}),
+        ]
     for title, names, training in runs:
         if not names:
             continue
@@ -195,6 +198,15 @@ def read(folder: Path) -> dict[str, list[dict[str, float]]]:
     return found
 
 
+def read_all(folder: Path, *kinds: str) -> dict[str, list[dict[str, float]]]:
+    """Return the same for all runs of some kinds: alone, teacher, unscaled, scaled."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for kind in kinds:
+        for place in sorted(folder.glob(f"{kind} *")):
+            found |= read(place)
+    return found
+
+
 def interval(values: list[float]) -> tuple[float, float]:
     """Return the mean and half the width of its 95 % interval by Student's t."""
     if len(values) < 2:
@@ -221,10 +233,9 @@ def percent(value: tuple[float, float], sign: bool = False) -> str:
 
 def report(dataset: str, folder: Path) -> None:
     """Print the table of a dataset as Markdown: a line for each substitute and budget."""
-    taught, alone = read(folder / dataset / "teacher"), {}
-    for place in sorted((folder / dataset).glob("alone *")):
-        alone |= read(place)
-    changed = read(folder / dataset / "unscaled") | read(folder / dataset / "scaled")
+    alone, taught, changed = (
+        read_all(folder / dataset, *kinds) for kinds in (("alone",), ("teacher",), ("unscaled", "scaled"))
+    )
     print(f"\n{TITLES[dataset]}\n")
     print("| substitute | parameters | error, % | teacher | other decay | flash, KB | instructions, k |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
@@ -252,7 +263,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("datasets", nargs="+", choices=list(SIZES))
     parser.add_argument("--out", type=Path, default=Path("runs/laboratory-budgets"))
-    parser.add_argument("--runs", help="only these, with commas: alone 0.25, teacher, unscaled, scaled")
+    parser.add_argument(
+        "--runs", help="only these, with commas: alone 0.25, teacher 0.25, unscaled 0.25, scaled 0.25"
+    )
     parser.add_argument("--report", action="store_true", help="only print the tables")
     options = parser.parse_args()
     tune_process(1)
