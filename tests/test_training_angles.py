@@ -1,14 +1,17 @@
 """The angle between a rule's gradient and the true one: the curve of a trial, in records, tables, pages and files."""
 
+import io
 import json
 
 import pytest
 import sqlalchemy as sa
 import torch
+from rich.console import Console
 from support_migrations import add_completed_trial, add_experiment, database_at
 from torch import nn
 
 from service.cli import trial_view
+from service.cli.summary import print_summary
 from service.store import Store
 from sparsemod.data import load
 from sparsemod.interactive.trial import Trial
@@ -50,7 +53,11 @@ def test_a_trial_has_the_curve_of_its_angles(tmp_path):
     assert [point.angle for point in exact.result.curve] == [None, None]
     lines = summary_csv(combinations([trial.record for trial in run.trials])).splitlines()
     assert "mean gradient_angle" in lines[0]
-    assert f"{feedback[0].result.value('gradient_angle'):.6g}" in lines[1]
+    value = feedback[0].result.value("gradient_angle")
+    assert f"{value:.6g}" in lines[1]
+    shown = io.StringIO()
+    print_summary(Console(file=shown, width=200), [trial.record for trial in run.trials], ("error",))
+    assert "angle to the true gradient" in shown.getvalue() and f"{value:.1f}°" in shown.getvalue()
 
 
 def test_the_angle_is_that_of_two_gradients_and_leaves_the_module_as_it_was():
