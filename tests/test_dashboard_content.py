@@ -153,6 +153,7 @@ def test_a_trial_shows_the_angle_to_the_true_gradient(watched: Watched) -> None:
     assert row[1] == "70.3°"
 
 
+@pytest.mark.long
 def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> None:
     page = watched.open("#/experiments/2/trials/0")
     page.get_by_role("heading", name="Sequences", exact=True).wait_for()
@@ -169,6 +170,7 @@ def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> N
         assert part in words, (part, words)
 
 
+@pytest.mark.long
 def test_a_classification_shows_its_confusion_matrix_and_the_means_over_its_classes(watched: Watched) -> None:
     page = watched.open("#/experiments/2/trials/0")
     assert table(page, "Confusion matrix") == [["yes", "6", "2", "25.0 %"], ["no", "0", "12", "0.0 %"]]
@@ -210,6 +212,7 @@ def test_the_front_its_budgets_and_trials_over_them(watched: Watched) -> None:
     assert [picks.nth(place).locator("select").input_value() for place in range(3)] == list(chosen.values())
 
 
+@pytest.mark.long
 def test_the_lineage_shows_the_changes_and_costs_of_each_step(watched: Watched) -> None:
     page = watched.open("#/experiments/1?t=5")
     page.locator(".lineage li").nth(1).wait_for()
@@ -224,6 +227,7 @@ def test_the_lineage_shows_the_changes_and_costs_of_each_step(watched: Watched) 
     assert "Trial 1" in parent and "no parent" in parent
 
 
+@pytest.mark.long
 def test_the_history_and_its_rounds(watched: Watched, seeded: Seeded) -> None:
     page = watched.open("#/experiments/1")
     page.locator("[data-plot=history] canvas").wait_for()
