@@ -104,6 +104,12 @@ def test_every_stage_has_a_column_in_the_crossing() -> None:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for name in re.findall(r"^(\w+): \"?Stage\[.*= Stage\(", path.read_text(), re.MULTILINE):
             declared.append(getattr(importlib.import_module(module), name))
-    crossed = [CONSTANTS, SPECIAL, HELIUM, NARROW, *(rules or TRANSLATIONS for _, rules, _ in (*CAPTURED, *LAYERED))]
+    crossed = [
+        CONSTANTS,
+        SPECIAL,
+        HELIUM,
+        NARROW,
+        *(rules or TRANSLATIONS for _, rules, _ in (*CAPTURED, *LAYERED)),
+    ]
     assert {stage.title for stage in declared} == {stage.title for stage in crossed}
     assert all(stage in crossed and stage in STAGES for stage in declared)

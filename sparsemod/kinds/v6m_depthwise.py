@@ -53,7 +53,9 @@ class V6mDepthwise:
         The kernel goes through one channel after another, and reads the rows of a pair before it writes the pair's outputs."""
         needed = 0
         for first in range(2, self.made[0], 2):
-            unread = max(0, first * self.window.stride[0] - self.window.padding[0] + 3 - self.window.stride[0])
+            unread = max(
+                0, first * self.window.stride[0] - self.window.padding[0] + 3 - self.window.stride[0]
+            )
             if unread < self.size[0]:
                 needed = max(needed, first * self.made[1] - unread * self.size[1])
         return needed

@@ -6,7 +6,7 @@ from sparsemod.kinds.dsp import Turns
 from sparsemod.kinds.v6m import SURE_TAPS
 from sparsemod.kinds.v6m_depthwise import ALIGNMENT
 
-_LONGEST = 5  # steps of a turn that a branch goes back over
+_LONGEST = 8  # steps of a turn
 _PART = 64  # steps of a part; its words need memory
 
 

@@ -46,7 +46,9 @@ SPECIAL: Stage[Rule] = Stage("the kernels of single shapes", builtin=("sparsemod
 HELIUM: Stage[Rule] = Stage("the kernels of single shapes on Helium", builtin=("sparsemod.export.c @HELIUM",))
 """The same for cores with vector instructions (MVE)."""
 
-NARROW: Stage[Rule] = Stage("the kernels of single shapes on Armv6-M", builtin=("sparsemod.export.c @NARROW",))
+NARROW: Stage[Rule] = Stage(
+    "the kernels of single shapes on Armv6-M", builtin=("sparsemod.export.c @NARROW",)
+)
 """The same for cores with 16-bit instructions alone (Armv6-M)."""
 
 

@@ -74,7 +74,7 @@ class Rescaled:
         multiplier = np.where(fixed, np.where(empty, 2**25, 0), multiplier)
         bias = np.where(empty, outputs, bias)
         if int(shift.min()) < 1:
-            return Plain(f"a factor of {2.0 ** (7 - int(shift.min()))/2:g} or above")
+            return Plain(f"a factor of {2.0 ** (7 - int(shift.min())) / 2:g} or above")
         if int(shift.max()) > _LONGEST_SHIFT:
             return Plain(f"a factor below 2^{-6 - _LONGEST_SHIFT}")
         return cls(bias, multiplier, shift)
@@ -201,9 +201,7 @@ def _depthwise(context: Context, layer: Conv, loops: V6mDepthwise, how: Rescaled
     small[:, :9] = layer.weight[:, 0].transpose(0, 2, 1).reshape(channels, 9)  # column by column
     small[:, 9] = how.shift
     numbers = np.stack([how.multiplier, how.bias], 1).astype("<i4").view(np.int8).reshape(channels, 8)
-    stream = Array(
-        "uint32_t", f"{context.array_name}_stream", _words(np.concatenate([numbers, small], 1))
-    )
+    stream = Array("uint32_t", f"{context.array_name}_stream", _words(np.concatenate([numbers, small], 1)))
     return Special(
         _CONDITION,
         (f"{name}({{in0}}, {{out}}, {{scratch}}, {stream.name});",),
@@ -236,15 +234,13 @@ def _linear(context: Context, layer: Linear) -> Special | Plain | None:
         "nn_v6m_linear",
         lambda name: _filled(
             "v6m_linear.c", name=name, declaration=declared(name), taps=taps, outputs=outputs, parts=loops.parts, steps=loops.steps,
-            quads=loops.quads, byte=byte, functions=functions,
+            quads=loops.quads, byte=byte, functions=functions, padded=2 * loops.steps * loops.parts > taps + 1,
         ),
     )  # fmt: skip
     rows = np.zeros((4 * loops.quads, 2 * loops.parts * loops.steps), np.int64)
     rows[:outputs, :taps] = weight
     grouped = (rows + 128).astype(np.uint8).reshape(loops.quads, 2, 2, loops.parts, loops.steps, 2)
-    stream = Array(
-        "uint32_t", f"{context.array_name}_stream", _words(grouped.transpose(3, 0, 4, 1, 2, 5))
-    )
+    stream = Array("uint32_t", f"{context.array_name}_stream", _words(grouped.transpose(3, 0, 4, 1, 2, 5)))
     # Each step adds 2^15 to the sums of the first filter of two.
     bias = how.bias - np.where(np.arange(outputs) % 2 == 0, _HALF * loops.parts * loops.steps, 0)
     records = how.records(context.array_name, bias)

@@ -16,6 +16,8 @@ from sparsemod.kinds.dsp import Turns
 _SAVE = ["push {r4-r7, lr}", "mov r4, r8", "mov r5, r9", "mov r6, r10", "mov r7, r11", "push {r4-r7}"]
 _RESTORE = ["pop {r4-r7}", "mov r8, r4", "mov r9, r5", "mov r10, r6", "mov r11, r7", "pop {r4-r7, pc}"]
 
+_NEAR = 125  # instructions that a conditional branch goes back over
+
 
 @dataclass(frozen=True)
 class Byte:
@@ -73,7 +75,9 @@ def _looped(turns: Turns, step: list[str], place: str, end: str) -> list[str]:
     """Return the code of all steps: a loop until the address `place` is `end`, and the rest."""
     code: list[str] = []
     if turns.loops:
-        code += ["2:", *step * turns.count, f"cmp {place}, {end}", "bne 2b"]
+        near = len(step) * turns.count < _NEAR
+        back = ["bne 2b"] if near else ["beq 9f", "b 2b", "9:"]
+        code += ["2:", *step * turns.count, f"cmp {place}, {end}", *back]
     return code + step * turns.rest
 
 
@@ -115,7 +119,11 @@ def filters(turns: Turns, outputs: int, lanes: int, byte: Byte) -> list[str]:
     code += ["adds r0, #12", "str r0, [sp, #16]", "mov r0, lr", "adds r0, #2"]
     code += ["mov r1, r12", "adds r1, #1", "mov r12, r1"]
     if outputs > lanes:
-        code += ["lsls r2, r1, #29", "bne 7f", *_constant("r2", 2 * lanes * (turns.count * turns.loops + turns.rest - 1))]
+        code += [
+            "lsls r2, r1, #29",
+            "bne 7f",
+            *_constant("r2", 2 * lanes * (turns.count * turns.loops + turns.rest - 1)),
+        ]
         code += ["adds r0, r0, r2", "7:"]
     code += ["mov lr, r0"]
     if outputs <= 255:
@@ -144,7 +152,16 @@ def columns() -> list[str]:
     code = ["push {r4-r7, lr}", "ldmia r1!, {r4-r7}"]
     code += [f"adds {each}, {each}, r2" for each in ("r4", "r5", "r6", "r7")]
     code += ["rsbs r2, r2, #0", "1:", *tap(0), "adds r2, #1", "beq 2f", *tap(4)]
-    return [*code, "adds r0, #16", "adds r2, #1", "bne 1b", "pop {r4-r7, pc}", "2:", "adds r0, #16", "pop {r4-r7, pc}"]
+    return [
+        *code,
+        "adds r0, #16",
+        "adds r2, #1",
+        "bne 1b",
+        "pop {r4-r7, pc}",
+        "2:",
+        "adds r0, #16",
+        "pop {r4-r7, pc}",
+    ]
 
 
 def depthwise(stride: int, byte: Byte) -> list[str]:
@@ -153,11 +170,23 @@ def depthwise(stride: int, byte: Byte) -> list[str]:
     `numbers`: multiplier, bias, shift, rounding, and nine weights, each a word. `sizes`: words of the distances between outputs, of the
     second row from the first one, and of all outputs of a row. r4: total; r6: upper sum; r7: distance of the rows; r8: distance of the
     outputs; r9: outputs; r10: their end."""
-    code = [*_SAVE, "ldmia r3!, {r4, r5, r6}", "mov r8, r4", "mov r7, r5", "mov r9, r2", "adds r2, r2, r6", "mov r10, r2"]
+    code = [
+        *_SAVE,
+        "ldmia r3!, {r4, r5, r6}",
+        "mov r8, r4",
+        "mov r7, r5",
+        "mov r9, r2",
+        "adds r2, r2, r6",
+        "mov r10, r2",
+    ]
     code += ["mov r5, r1", "1:"]
     for pair in range(5):
         place = 16 + 8 * pair
-        product = ["ldmia r0!, {r1, r2}" if pair < 4 else "ldmia r0!, {r1}", f"ldr r3, [r5, #{place}]", "muls r1, r3"]
+        product = [
+            "ldmia r0!, {r1, r2}" if pair < 4 else "ldmia r0!, {r1}",
+            f"ldr r3, [r5, #{place}]",
+            "muls r1, r3",
+        ]
         if pair < 4:
             product += [f"ldr r3, [r5, #{place + 4}]", "muls r2, r3", "adds r1, r1, r2"]
         if pair:
@@ -190,7 +219,9 @@ _PRODUCTS = [
 ]
 
 
-def linear(turns: Turns, outputs: int, byte: Byte, *, partial: bool = False, joined: bool = False) -> list[str]:
+def linear(
+    turns: Turns, outputs: int, byte: Byte, *, partial: bool = False, joined: bool = False
+) -> list[str]:
     """Return a function (words, weights, records, outputs, sums): four filters at a time on one vector, or on a part of it.
 
     A word of weights has bytes a, b of a filter and c, d of another, each 128 too large. For taps x and y, the words of a step are x,
@@ -198,7 +229,11 @@ def linear(turns: Turns, outputs: int, byte: Byte, *, partial: bool = False, joi
     above. `partial`: adds to the sums; `joined`: the outputs have the sums of earlier parts."""
     quads = (outputs + 3) // 4
     code = [*_SAVE]  # the fifth argument is at [sp, 36]
-    code += ["ldr r4, [sp, #36]", "push {r0, r2, r3, r4}", "mov r4, r1"]  # [sp]: words, records, outputs, sums
+    code += [
+        "ldr r4, [sp, #36]",
+        "push {r0, r2, r3, r4}",
+        "mov r4, r1",
+    ]  # [sp]: words, records, outputs, sums
     code += [*_constant("r7", quads), "push {r7}"]  # [sp]: groups left; the others 4 bytes further
     if turns.loops:
         code += [*_constant("r1", 12 * turns.count * turns.loops), "adds r0, r0, r1", "mov r12, r0"]
@@ -218,7 +253,12 @@ def linear(turns: Turns, outputs: int, byte: Byte, *, partial: bool = False, joi
         code += ["ldr r0, [sp, #8]"]
         for number, each in enumerate(("r4", "r5", "r6", "r7")):
             code += ["ldr r1, [r0]", f"adds {each}, {each}, r1", "ldr r3, [r0, #8]", *_scaled(each, "r0")]
-            code += [*_rounding(byte, "r3", "r2"), "adds r1, r1, r2", "asrs r1, r1, r3", *_clamped(byte, str(3 + number))]
+            code += [
+                *_rounding(byte, "r3", "r2"),
+                "adds r1, r1, r2",
+                "asrs r1, r1, r3",
+                *_clamped(byte, str(3 + number)),
+            ]
             code += ["ldr r2, [sp, #12]", f"strb r1, [r2, #{number}]", "adds r0, #12"]
             if number < 3 and outputs % 4 == number + 1:
                 code += ["ldr r2, [sp]", "cmp r2, #1", "bne 7f", "b 8f", "7:"]

@@ -25,9 +25,11 @@
 
 #if NN_V6M
 
-/* A function whose whole code is in its asm statement. */
+/* A function whose whole code, which reads its arguments' registers, is in its asm statement. */
 #if !defined(NN_V6M_EMULATED)
 #define NN_WHOLE __attribute__((naked, noinline))
+#define NN_WHOLE_BEGIN _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wunused-parameter\"")
+#define NN_WHOLE_END _Pragma("GCC diagnostic pop")
 #endif
 
 /* Two taps as a word, and the tap in its upper half. */
@@ -39,6 +41,12 @@ static inline int32_t nn_two(int32_t first, int32_t second)
 static inline int32_t nn_upper(int32_t word)
 {
     return (int32_t)((uint32_t)word + 0x8000u) >> 16;
+}
+
+/* What weights that are 128 too large add to both sums of two taps with the sum `taps`, less half of 65536. */
+static inline int32_t nn_rounded(int32_t taps)
+{
+    return (int32_t)((uint32_t)taps * 0x800080u - 0x8000u);
 }
 
 /* A kernel row of `taps` taps from (row, left) on of an input of rows x columns x channels; outside of it lies `zero`. */

@@ -16,6 +16,7 @@ NN_KERNEL {{ declaration[:-1] }}
     return to + (count + 1) / 2 * 4;
 }
 #else
+NN_WHOLE_BEGIN
 NN_KERNEL NN_WHOLE {{ declaration[:-1] }}
 {
     __asm__ volatile(
@@ -25,6 +26,7 @@ NN_KERNEL NN_WHOLE {{ declaration[:-1] }}
 {% endfor %}
         );
 }
+NN_WHOLE_END
 #endif
 #else
 typedef int nn_empty; /* a file needs a declaration */

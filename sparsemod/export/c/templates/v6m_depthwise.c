@@ -27,6 +27,7 @@ static void {{ name }}_rows(const int32_t *words, const int32_t *numbers, int8_t
     }
 }
 #else
+NN_WHOLE_BEGIN
 static NN_WHOLE void {{ name }}_rows(const int32_t *words, const int32_t *numbers, int8_t *out, const int32_t *sizes)
 {
     __asm__ volatile(
@@ -36,6 +37,7 @@ static NN_WHOLE void {{ name }}_rows(const int32_t *words, const int32_t *number
 {% endfor %}
         );
 }
+NN_WHOLE_END
 #endif
 
 /* A row of the input, or `outside` without steps. */

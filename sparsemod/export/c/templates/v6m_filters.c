@@ -12,6 +12,7 @@ NN_KERNEL {{ declaration[:-1] }}
     nn_v6m_filters(columns, (const int8_t *)w, records, out, {{ steps }}, {{ outputs }}, (nn_v6m_range){ {{ byte.zero }}, {{ byte.low }}, {{ byte.high }} });
 }
 #else
+NN_WHOLE_BEGIN
 NN_KERNEL NN_WHOLE {{ declaration[:-1] }}
 {
     __asm__ volatile(
@@ -21,6 +22,7 @@ NN_KERNEL NN_WHOLE {{ declaration[:-1] }}
 {% endfor %}
         );
 }
+NN_WHOLE_END
 #endif
 #else
 typedef int nn_empty; /* a file needs a declaration */

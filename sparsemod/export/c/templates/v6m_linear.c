@@ -14,6 +14,7 @@ static void {{ name }}_{{ function }}(const int32_t *words, const uint32_t *w, c
     nn_v6m_linear(words, w, records, out, sums, {{ steps }}, {{ outputs }}, (nn_v6m_range){ {{ byte.zero }}, {{ byte.low }}, {{ byte.high }} });
 }
 #else
+NN_WHOLE_BEGIN
 static NN_WHOLE void {{ name }}_{{ function }}(const int32_t *words, const uint32_t *w, const int32_t *records, int8_t *out, int32_t *sums)
 {
     __asm__ volatile(
@@ -23,19 +24,37 @@ static NN_WHOLE void {{ name }}_{{ function }}(const int32_t *words, const uint3
 {% endfor %}
         );
 }
+NN_WHOLE_END
 #endif
 {% endfor %}
 
 /* The words of {{ 2 * steps }} taps, of which `count` exist; the others are 0. */
 static void {{ name }}_words(int32_t *to, const int8_t *x, int32_t count)
 {
-    for (const int32_t *const end = to + {{ 3 * steps }}; to != end; to += 3, x += 2, count -= 2) {
-        const int32_t first = count > 0 ? x[0] : 0, second = count > 1 ? x[1] : 0;
+    const int32_t *const whole = to + count / 2 * 3{{ ", *const end = to + " ~ 3 * steps if padded }};
+
+    for (; to != whole; to += 3, x += 2) {
+        const int32_t first = x[0], second = x[1];
 
         to[0] = first;
         to[1] = second - 256 * first;
-        to[2] = nn_two(128 * (first + second), 128 * (first + second)) - 32768;
+        to[2] = nn_rounded(first + second);
     }
+{% if taps % 2 %}
+    if (count % 2) {
+        to[0] = *x;
+        to[1] = -256 * *x;
+        to[2] = nn_rounded(*x);
+        to += 3;
+    }
+{% endif %}
+{% if padded %}
+    for (; to != end; to += 3) {
+        to[0] = 0;
+        to[1] = 0;
+        to[2] = -32768;
+    }
+{% endif %}
 }
 
 NN_KERNEL {{ declaration[:-1] }}
