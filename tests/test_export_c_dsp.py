@@ -93,7 +93,7 @@ FEWER_REGISTERS = ("-fno-omit-frame-pointer", "-fPIC", "-fstack-protector-all")
 
 
 @needs("arm-none-eabi-gcc", package="gcc-arm-none-eabi")
-@pytest.mark.slow(every=4)
+@pytest.mark.slow(every=8)
 @pytest.mark.parametrize(
     "core",
     [
