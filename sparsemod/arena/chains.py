@@ -78,6 +78,12 @@ class Stage:
     row_bytes: int
     source_height: int
 
+    @property
+    def whole_words(self) -> bool:
+        """Whether the rows that stay in the window lie at whole words before and after they move, and are whole words."""
+        kept = self.window - self.step
+        return self.step * self.row_bytes % _WORD == 0 and kept * self.row_bytes % _WORD == 0
+
 
 @dataclass(frozen=True)
 class Event:
@@ -139,26 +145,28 @@ class Chain:
         return found
 
     @cached_property
-    def moved(self) -> dict[str, int]:
-        """How often the code around the kernels runs: `turns` of stages, `moved` and `filled` bytes of windows, `copied` bytes and
-        `copies` of rows of the input."""
-        counts = {"turns": 0, "moves": 0, "moved": 0, "copies": 0, "copied": 0, "filled": 0}
+    def work(self) -> dict[str, float]:
+        """How often the code around the kernels runs: `calls` of kernels, `turns` of stages, `moves` of windows, `words` and `bytes` that
+        these move, `lines` added to windows, `copied` bytes of the chain's input, and `filled` bytes of rows outside of an input."""
+        counts = dict.fromkeys(("calls", "turns", "moves", "words", "bytes", "lines", "copied", "filled"), 0)
         for event in self.events:
-            stage = self.stages[event.stage]
-            if event.part is None:
-                counts["copies"] += 1
-                counts["copied"] += stage.row_bytes
-            elif event.part is stage.parts[0]:
-                counts["turns"] += 1
-                if stage.window:
-                    counts["moves"] += 1
-                    counts["moved"] += (stage.window - stage.step) * stage.row_bytes
-        for index, stage in enumerate(self.stages):
-            if stage.window:
-                turns = sum(event.part is stage.parts[0] for event in self.events)
-                needed = (turns - 1) * stage.step + stage.window
-                counts["filled"] += max(0, needed - stage.source_height) * stage.row_bytes
-        return counts
+            counts["calls"] += event.part is not None
+            counts["copied"] += 0 if event.part is not None else self.stages[0].row_bytes
+        for stage in self.stages:
+            turns = sum(event.part is stage.parts[0] for event in self.events)
+            counts["turns"] += turns
+            if not stage.window:
+                continue
+            lines = (turns - 1) * stage.step + stage.window - stage.above
+            counts["lines"] += lines
+            counts["filled"] += (stage.above + max(0, lines - stage.source_height)) * stage.row_bytes
+            kept = (stage.window - stage.step) * stage.row_bytes
+            counts["moves"] += turns if kept else 0
+            if stage.whole_words:
+                counts["words"] += turns * kept // _WORD
+            else:
+                counts["bytes"] += turns * kept
+        return {name: float(count) for name, count in counts.items()}
 
 
 class _Run:
@@ -282,9 +290,7 @@ def _extent(node: Node) -> int:
     return node.window.dilation[0] * (node.window.kernel[0] - 1) + 1
 
 
-def _stage(
-    nodes: Sequence[Node], mains: Sequence[str], tensors: Tensors, rows: int, core: str
-) -> Stage:
+def _stage(nodes: Sequence[Node], mains: Sequence[str], tensors: Tensors, rows: int, core: str) -> Stage:
     first = nodes[0]
     window, outside = first.window, first.traits.rows_outside or "none"
     step = rows * window.stride[0]
@@ -302,9 +308,7 @@ def _stage(
         needs = MEMORY.rule(node.kind, node.name)(part.node, part.tensors(tensors))
         parts.append(replace(part, scratch=needs.scratch_on(core)))
     made = tensors.image(nodes[-1].output)[1]
-    return Stage(
-        tuple(parts), rows, made, held, step, window.padding[0], outside, channels * columns, height
-    )
+    return Stage(tuple(parts), rows, made, held, step, window.padding[0], outside, channels * columns, height)
 
 
 def _placed(

@@ -59,7 +59,9 @@ class Fusions:
         self._singles = [moment.bytes for moment in timeline(problem, range(len(nodes)))]
         self._alive = [_alive(problem, index) for index in range(len(nodes))]
         self._read_by = {
-            name: [node.name for node in nodes if name in node.inputs] for node in nodes for name in node.inputs
+            name: [node.name for node in nodes if name in node.inputs]
+            for node in nodes
+            for name in node.inputs
         }
 
     def least(self) -> Setting:
@@ -149,9 +151,3 @@ def _alive(problem: BufferProblem, index: int) -> int:
     """Return the bytes that are alive before step `index` and read by it or a later one."""
     made = {*problem.sources, *(step.writes for step in problem.steps[:index] if step.writes)}
     return sum(problem.sizes[name] for name in made if problem.readers(name) >> index)
-
-
-def fusible(nodes: Sequence[Node]) -> bool:
-    """Whether two consecutive layers may run together at all."""
-    kinds = [node.traits.rows_outside is not None for node in nodes]
-    return any(a and b for a, b in zip(kinds, kinds[1:], strict=False))

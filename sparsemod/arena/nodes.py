@@ -40,7 +40,11 @@ class Layout:
 
     def nodes_of(self, step: int) -> tuple[Node, ...]:
         """Return the nodes of a step: several where they run together."""
-        return tuple(part.node for part in self.chains[step].parts) if step in self.chains else (self.nodes[step],)
+        return (
+            tuple(part.node for part in self.chains[step].parts)
+            if step in self.chains
+            else (self.nodes[step],)
+        )
 
 
 def layout(
@@ -80,7 +84,9 @@ def layout(
     copied = tuple(name for name in results if outside.get(buffer_of[name]) != name)
     between = {part.node.output for each in chains.values() for part in each.parts[:-1]}
     buffer_of = {name: buffer for name, buffer in buffer_of.items() if name not in between}
-    every = [name for i, n in enumerate(step_nodes) for name in (chains[i].inputs if i in chains else n.inputs)]
+    every = [
+        name for i, n in enumerate(step_nodes) for name in (chains[i].inputs if i in chains else n.inputs)
+    ]
     read = {buffer_of[name] for name in every}
     steps = tuple(
         _chain_step(i, chains[i], tensors, buffer_of, outside, read)

@@ -84,9 +84,7 @@ class BufferProblem:
         return least_growth(self, step.overlaps, self.sizes[step.writes], done | 1 << index)
 
 
-def least_growth(
-    problem: BufferProblem, overlaps: Mapping[str, int], size: int, done: int
-) -> Overlap | None:
+def least_growth(problem: BufferProblem, overlaps: Mapping[str, int], size: int, done: int) -> Overlap | None:
     """Return what a result of `size` bytes may overwrite once the steps in the mask `done` have run, of the buffers and distances in
     `overlaps`, with the fewest further bytes; None when nothing saves memory."""
     found = None

@@ -107,7 +107,9 @@ class IntegerNetwork(Evaluation):
             missing = [name for name in fused.layers if name not in names_of]
             if missing or len(fused.layers) < 2 or fused.rows < 1:
                 raise InvalidInput(
-                    "fused", (fused.layers, fused.rows), "two or more layers of the network, and at least one row"
+                    "fused",
+                    (fused.layers, fused.rows),
+                    "two or more layers of the network, and at least one row",
                 )
         if self.classes and len(self.classes) != outputs:
             raise InvalidInput("classes", self.classes, f"a name for each of {outputs} outputs")

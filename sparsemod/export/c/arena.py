@@ -27,9 +27,7 @@ class ArenaPlan:
     plan: BufferPlan
 
 
-def plan(
-    network: IntegerNetwork, core: str | None = None, fused: Sequence[Fused] | None = None
-) -> ArenaPlan:
+def plan(network: IntegerNetwork, core: str | None = None, fused: Sequence[Fused] | None = None) -> ArenaPlan:
     """Plan the addresses of a network's tensors and the order of its layers, for the kernels of `core` and with the layers `fused` that
     run together (defaults: the network's).
 

@@ -85,9 +85,8 @@ class RowsCode:
         kept = (stage.window - stage.step) * stage.row_bytes
         moved = stage.step * stage.row_bytes
         if stage.window and kept:
-            whole = kept % _WORD == 0 and moved % _WORD == 0
             start = chain.places[f"window {index}"].start
-            function = "rows_moved" if whole else "rows_copied"
+            function = "rows_moved" if stage.whole_words else "rows_copied"
             lines.append(f"{function}({self._at(start)}, {self._at(start + moved)}, {kept});")
         if stage.window:
             lines.append(f"end{index} -= {moved};")

@@ -176,7 +176,9 @@ def body(parts: Parts) -> str:
         first_copies=[copy for copy in _copies(parts) if copy["given"]],
         last_copies=[copy for copy in _copies(parts) if not copy["given"]],
         layers=steps,
-        rows={name for name in ROWS_FUNCTIONS for step in steps if any(name in line for line in step["calls"])},
+        rows={
+            name for name in ROWS_FUNCTIONS for step in steps if any(name in line for line in step["calls"])
+        },
         normalization=normalization_tables(network.normalization, network.input_shape),
         labels=[text.string(label) for label in network.classes],
         place=place_of(network.input_shape, network.input_layout, network.output_shape),
@@ -225,7 +227,9 @@ def _steps(parts: Parts) -> list[dict[str, Any]]:
             holes = [functools.partial(_calls, parts, index) for index in indices]
             lines = RowsCode(step.chain, addresses, scratch or 0, zeros, holes).lines()
         titles = [_title(parts, index) for index in indices]
-        found.append({"index": indices[-1], "titles": titles, "calls": lines, "fused": step.chain is not None})
+        found.append(
+            {"index": indices[-1], "titles": titles, "calls": lines, "fused": step.chain is not None}
+        )
         first = indices.stop
     return found
 
