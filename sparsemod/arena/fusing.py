@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sparsemod.arena.chains import Chain, Fused, chain
-from sparsemod.arena.memory import Node
 from sparsemod.arena.nodes import Layout, apart_from
 from sparsemod.arena.problem import BufferProblem, least_growth, timeline
 from sparsemod.layouts import Tensors

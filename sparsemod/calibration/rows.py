@@ -1,6 +1,7 @@
 """The cost of the code around the kernels of layers that run together, some rows at a time."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,26 +15,28 @@ from sparsemod.arena.nodes import apart_from
 from sparsemod.calibration.least_squares import nonnegative
 from sparsemod.calibration.networks import Residual
 from sparsemod.emulator import Emulation, Emulator
+from sparsemod.emulator.program import program
 from sparsemod.graph import Graph, capture, deployed
 from sparsemod.layouts import Tensors
 from sparsemod.measure.nodes import graph_layout
-from sparsemod.measure.predicted import predict
-from sparsemod.measure.work import ROWS, layer_instructions, works
+from sparsemod.measure.work import ROWS, works
 from sparsemod.quantization import IntegerNetwork
 from sparsemod.quantization.static import quantize_static
 from sparsemod.targets import OperatorModel
 
-CHAINS = 40
-SEED = 3
+NETWORKS, SEED = 10, 3
+
+_KERNEL = re.compile(r"^NN_KERNEL void (\w+\([^)]*\))\s*\{", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class RowsSample:
-    """A network with layers that run together, and its measurement."""
+    """A network's `chains`: of each the features of the code around its kernels, and the instructions of this code and of the calls.
+    `flash` and `stack`: the bytes that they add."""
 
-    graph: Graph
-    network: IntegerNetwork
-    measured: Emulation
+    chains: tuple[tuple[Mapping[str, float], float], ...]
+    flash: float
+    stack: float
 
 
 def block_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
@@ -95,10 +98,8 @@ def random_chains(layout: Layout, tensors: Tensors, rng: np.random.Generator) ->
     return tuple(found)
 
 
-def fused_networks(
-    count: int, seed: int
-) -> Iterator[tuple[Graph, IntegerNetwork, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]]:
-    """Yield `count` random networks of which some layers run together: graph, integer network, float images."""
+def fused_networks(count: int, seed: int) -> Iterator[tuple[Graph, IntegerNetwork]]:
+    """Yield `count` random networks of which some layers run together."""
     rng = np.random.default_rng(seed)
     accepted = 0
     while accepted < count:
@@ -111,50 +112,58 @@ def fused_networks(
             continue
         accepted += 1
         images = torch.from_numpy(rng.normal(size=(8, *shape)).astype(np.float32))
-        yield graph, replace(quantize_static(graph, images), fused=fused), images.numpy()
+        yield graph, replace(quantize_static(graph, images), fused=fused)
 
 
-def rows_samples(
-    core: str, count: int = CHAINS, seed: int = SEED, progress: Callable[[], None] = lambda: None
-) -> list[RowsSample]:
-    """Return random networks with layers that run together and their measurements. Raises ToolsMissing, EmulationError."""
-    emulator, found = Emulator(core), []
-    for graph, network, images in fused_networks(count, seed):
-        measured = emulator.measure(network, network.quantize_input(images[:1]))
-        found.append(RowsSample(graph, network, measured))
-        progress()
-    return found
+def rows_samples(core: str, count: int = NETWORKS, seed: int = SEED) -> list[RowsSample]:
+    """Return random networks with layers that run together, measured with kernels that return at once, so that the code around them is
+    all that runs. Raises ToolsMissing, EmulationError."""
+    emulator = Emulator(core)
+    return [_sample(emulator, graph, network) for graph, network in fused_networks(count, seed)]
+
+
+def _sample(emulator: Emulator, graph: Graph, network: IntegerNetwork) -> RowsSample:
+    together, apart = (_measured(emulator, replace(network, fused=fused)) for fused in (network.fused, ()))
+    work = {each.layer: each.features for each in works(graph, fused=network.fused)}
+    names = [name for fused in network.fused for name in fused.layers]
+    call = sum(apart.per_layer[name] for name in names) / len(names)
+    chains = []
+    for fused in network.fused:
+        features = work[" + ".join(fused.layers)]
+        chains.append((features, max(0.0, together.per_layer[fused.layers[-1]] - call * features["calls"])))
+    return RowsSample(tuple(chains), float(together.flash - apart.flash), float(together.stack - apart.stack))
+
+
+def _measured(emulator: Emulator, network: IntegerNetwork) -> Emulation:
+    source = program(network, "")
+    kernels = {file: _empty(text) if file.endswith(".c") else text for file, text in source.kernels.items()}
+    return emulator.run(replace(source, kernels=kernels), np.zeros((1, source.inputs), np.int8))
+
+
+def _empty(text: str) -> str:
+    """Return a kernel's file with a kernel that returns at once."""
+    found = _KERNEL.search(text)
+    if found is None:
+        return text
+    names = (each.split()[-1].lstrip("*") for each in found[1].split("(", 1)[1].rstrip(")").split(","))
+    used = "".join(f"    (void){name};\n" for name in names)
+    return f'#include "nn.h"\n\nNN_KERNEL void {found[1]}\n{{\n{used}}}\n'
 
 
 def with_rows(model: OperatorModel, samples: list[RowsSample]) -> OperatorModel:
-    """Return the model with the instructions, bytes of code and stack of the code around such layers, fitted to what these networks need
-    beyond the prediction without it."""
-    bare = model.model_copy(update={"instructions": {**model.instructions, ROWS: {}}})
-    rows, flash, stack = [], [], []
-    for sample in samples:
-        fused, encodings = sample.network.fused, sample.network.encodings or None
-        for each in fused:
-            work = {w.layer: w for w in works(sample.graph, encodings=encodings, fused=fused)}
-            around = work[" + ".join(each.layers)]
-            parts = (work[name].on(bare) for name in each.layers)
-            known = sum(layer_instructions(w.kernel, w.features, bare) for w in parts)
-            total = sample.measured.per_layer[each.layers[-1]]
-            rows.append((around.features, max(0.0, total - known), 0.02 * total + 100.0))
-        predicted = predict(sample.graph, bare, encodings=encodings, fused=fused)
-        flash.append(
-            (
-                {ROWS: 1.0, "layer": float(len(fused))},
-                max(0.0, sample.measured.flash - predicted.flash),
-                100.0,
-            )
-        )
-        stack.append(sample.measured.stack - predicted.stack)
+    """Return the model with the instructions, bytes of code and stack of the code around layers that run together."""
+    rows = [(features, count, count + 100.0) for sample in samples for features, count in sample.chains]
+    flash = [
+        ({ROWS: 1.0, "layer": float(len(sample.chains))}, max(0.0, sample.flash), max(1.0, sample.flash))
+        for sample in samples
+    ]
     code = nonnegative(flash)
+    stack = max(0.0, float(np.median([sample.stack for sample in samples])))
     return model.model_copy(
         update={
             "instructions": dict(sorted({**model.instructions, ROWS: nonnegative(rows)}.items())),
             "code": {**model.code, ROWS: code.get(ROWS, 0.0)},
             "layer_code": {**model.layer_code, ROWS: code.get("layer", 0.0)},
-            "stack": {**model.stack, ROWS: max(0.0, float(np.median(stack)))},
+            "stack": {**model.stack, ROWS: stack},
         }
     )
