@@ -9,7 +9,7 @@ from sparsemod.arena.fusing import Fusions, Setting
 from sparsemod.graph import Graph
 from sparsemod.measure.encodings import EncodingGoal
 from sparsemod.measure.nodes import graph_layout
-from sparsemod.measure.work import ROWS, Work, chain_works, layer_instructions, works
+from sparsemod.measure.work import Work, chain_works, layer_instructions, works
 from sparsemod.targets import OperatorModel, calibrated_cores, operator_model
 
 _LIMITS = 5  # limits between the least peak and that without chains
@@ -77,8 +77,6 @@ def chosen_fusions(
 
 
 def _instructions(work: Work, model: OperatorModel) -> float:
-    if work.kernel == ROWS and ROWS not in model.instructions:
-        return 0.0
     return layer_instructions(work.kernel, work.features, model, work.layer)
 
 

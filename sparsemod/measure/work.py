@@ -181,8 +181,11 @@ def loops_of(node: Node, tensors: Tensors) -> Loops:
 def layer_instructions(
     kernel: str, features: Mapping[str, float], model: OperatorModel, layer: str = ""
 ) -> float:
-    """Return one layer's instructions, predicted by a core's model. Raises Unsupported for a kernel that the model was not fitted to."""
+    """Return one layer's instructions, predicted by a core's model; 0 for the code around layers that run together where the model
+    lacks it. Raises Unsupported for another kernel that the model was not fitted to."""
     coefficients = model.instructions.get(kernel)
+    if coefficients is None and kernel == ROWS:
+        return 0.0  # a model from before layers ran together
     if coefficients is None:
         hint = f"sparsemod calibrate --core {model.core} fits it"
         by = f"the operator model of {model.core}"

@@ -93,6 +93,10 @@ def _readme(project: Described, device: str | None) -> str:
         macs=sum(info.macs for info in network.layers_info()),
         normalization=normalization(network),
         layers=layers,
+        fused=[
+            {"layers": ", ".join(map(cell, chain.fused.layers)), "rows": chain.fused.rows}
+            for chain in arena.layout.chains.values()
+        ],
         core=project.core if any(layer.special or layer.plain for layer in project.layers) else "",
     )
 
