@@ -65,7 +65,8 @@ class Fusions:
 
     def least(self) -> Setting:
         """Return the setting with the lowest peak, of these the cheapest one."""
-        found = self._cheapest(max(self._singles, default=0), math.inf)
+        highest = max(self._singles, default=0)
+        found = Setting((), 0.0, highest)
         while True:
             peak = min(self._peaks(found.peak), default=found.peak)
             better = self._cheapest(peak, found.peak) if peak < found.peak else None
