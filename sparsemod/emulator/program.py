@@ -18,7 +18,7 @@ class Program:
     """The C sources of a network.
 
     `kernels`: files that do not depend on the network. `network`: its own files. `layers`: names in order of
-    execution. `inputs`, `outputs`: elements per sample. `arena`: bytes. `constants`: bytes of weights, biases
+    execution, of layers that run together the last one. `inputs`, `outputs`: elements per sample. `arena`: bytes. `constants`: bytes of weights, biases
     and scales, a lower bound on flash.
     """
 
@@ -70,7 +70,7 @@ def program(network: "IntegerNetwork", core: str | None = None) -> Program:
     return Program(
         kernels=kernels,
         network=own,
-        layers=tuple(layer.name for layer in project.layers),
+        layers=tuple(layer.name for layer in project.layers if layer.fused in ("", layer.name)),
         constants=project.data_bytes,
         inputs=head(network.uses_lengths) + sum(network.named.bytes(name) for name in network.inputs),
         outputs=_output_size(network),
