@@ -39,7 +39,7 @@ def calibrate(
     fitted, judged = measured[:networks], measured[networks : networks + held_out]
     model = fit(name, fitted + measured[networks + held_out :])
     held_out_errors = errors(model, judged)
-    compiler, qemu = versions()
+    compiler, qemu = versions(machine(name).architecture)
     calibration = Calibration(
         networks=networks,
         held_out=held_out,

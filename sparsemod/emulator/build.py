@@ -6,7 +6,7 @@ network's own files are compiled each time.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,17 +14,12 @@ from sparsemod.emulator.machines import STACK, Machine
 from sparsemod.emulator.toolchain import call, compile_c, versions
 from sparsemod.files import fingerprint, move, scratch
 
-FLAGS = ("-mthumb", "-std=c99", "-O2", "-ffunction-sections", "-fdata-sections")
+FLAGS = ("-std=c99", "-O2", "-ffunction-sections", "-fdata-sections")
 _HARNESS = (
-    "-masm-syntax-unified",
     "-ffreestanding",
     "-fno-builtin",
     "-fno-tree-loop-distribute-patterns",
     "-fno-lto",  # its assembler code names its functions
-)
-MARK = (
-    "/* Between layers: one instruction of four bytes that keeps every register but lr. */\n"
-    '#define NN_LAYER_DONE(layer) __asm__ volatile("bl harness_mark" ::: "lr", "memory")\n'
 )
 MARK_BYTES = 4
 
@@ -43,10 +38,11 @@ def prepared(machine: Machine, kernels: Mapping[str, str], cache: Path | None = 
 
     `kernels` maps file names to text. Several processes may call this concurrently. Raises EmulationError.
     """
-    resources = files("sparsemod.emulator")
-    own = {name: (resources / name).read_text(encoding="utf-8") for name in ("harness.c", "memory.ld")}
-    texts = {**own, "mark.h": MARK, **kernels}
-    digest = fingerprint(repr((machine, FLAGS, _HARNESS, versions()[0], sorted(texts.items()))))
+    resources, architecture = files("sparsemod.emulator"), machine.architecture
+    names = ("harness.c", architecture.harness, "memory.ld")
+    own = {name: (resources / name).read_text(encoding="utf-8") for name in names}
+    texts = {**own, "mark.h": architecture.mark_text, **kernels}
+    digest = fingerprint(repr((machine, FLAGS, _HARNESS, versions(architecture)[0], sorted(texts.items()))))
     folder = (cache or cache_folder()) / "kernels" / f"{machine.core}-{digest[:24]}"
     if folder.is_dir():
         return folder
@@ -66,17 +62,29 @@ def _make(machine: Machine, texts: Mapping[str, str], kernels: list[str], folder
     for name, text in texts.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    compile_c([*machine.flags, *FLAGS, *_HARNESS, "-c", "harness.c"], folder)
+    architecture = machine.architecture
+    common = (*machine.flags, *architecture.flags, *FLAGS)
+    include = f'-DHARNESS_CORE="{architecture.harness}"'
+    harness = (*common, *_HARNESS, *architecture.harness_flags, include, "-c", "harness.c")
+    compile_c(harness, folder, architecture=architecture)
     if kernels:
-        compile_c([*machine.flags, *FLAGS, "-c", *kernels], folder)
+        compile_c([*common, "-c", *kernels], folder, architecture=architecture)
     objects = [f"{Path(name).stem}.o" for name in kernels]
-    call(["arm-none-eabi-ar", "rcs", "kernels.a", *objects], folder, 60.0)
+    call([architecture.ar, "rcs", "kernels.a", *objects], folder, 60.0)
 
 
 def link(
-    machine: Machine, prepared: Path, network: Mapping[str, str | bytes], folder: Path, *, marks: bool = True
+    machine: Machine,
+    prepared: Path,
+    network: Mapping[str, str | bytes],
+    folder: Path,
+    *,
+    marks: bool = True,
+    main: Sequence[str] | None = None,
 ) -> Path:
     """Compile the network's files (name -> text) in `folder` and link them; `marks` adds a mark between layers.
+
+    `main`: further arguments of the compiler for a program that has its own start-up code in place of the harness.
 
     Raises DoesNotFit with the machine's region and the bytes over, EmulationError when the C code does not
     compile.
@@ -95,19 +103,24 @@ def link(
     compile_c(
         [
             *machine.flags,
+            *machine.architecture.flags,
             *FLAGS,
-            *(("-include", str(prepared / "mark.h")) if marks else ()),
+            *(("-include", str(prepared / "mark.h")) if marks and main is None else ()),
+            *(main or ()),
             f"-I{prepared}",
             *(name for name in network if name.endswith((".c", ".s"))),
-            str(prepared / "harness.o"),
+            *((str(prepared / "harness.o"),) if main is None else ()),
             str(prepared / "kernels.a"),
+            *machine.architecture.link_flags,
             "-nostartfiles",
             "-Wl,--gc-sections,--no-warn-rwx-segments",
             *(f"-Wl,--defsym,{name}={value:#x}" for name, value in places.items()),
-            f"-Wl,-T,{prepared / 'memory.ld'}",
+            "-T",
+            str(prepared / "memory.ld"),
             "-o",
             "network.elf",
         ],
         folder,
+        architecture=machine.architecture,
     )
     return folder / "network.elf"

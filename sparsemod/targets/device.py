@@ -37,8 +37,8 @@ class Device(_Frozen):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(description="The name in specs.")
     title: str = Field(min_length=1, description="Manufacturer and product.")
-    core: Annotated[str, Field(pattern=r"^cortex-m[0-9]+\+?$")] = Field(
-        description="The core, for example cortex-m4."
+    core: Annotated[str, Field(pattern=r"^(cortex-m[0-9]+\+?|rv32[a-z]+)$")] = Field(
+        description="The core, for example cortex-m4 or rv32imc."
     )
     clock: Annotated[int, Field(gt=0)] = Field(description="Clock in Hz.")
     flash: Annotated[int, Field(gt=0)] = Field(description="Bytes of flash.")
