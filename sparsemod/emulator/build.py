@@ -1,11 +1,12 @@
 """Build an ELF file for an emulated machine from C sources.
 
 Start-up code and kernels do not depend on the network. They are compiled once per machine, compiler, flags
-and sources, and cached in $SPARSEMOD_CACHE (else $XDG_CACHE_HOME/sparsemod or ~/.cache/sparsemod). Only the
-network's own files are compiled each time.
+and sources, and cached in $SPARSEMOD_CACHE (else $XDG_CACHE_HOME/sparsemod or ~/.cache/sparsemod). So are the kernels
+that are generated for one shape, in the folder `objects`. Only the network's own files are compiled each time.
 """
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -73,6 +74,23 @@ def _make(machine: Machine, texts: Mapping[str, str], kernels: list[str], folder
     call([architecture.ar, "rcs", "kernels.a", *objects], folder, 60.0)
 
 
+def _object(machine: Machine, prepared: Path, name: str, text: str | bytes, folder: Path) -> str:
+    """Return the object file of a kernel that is generated for one shape, from the cache beside the prepared folder, or compile it.
+
+    Such a kernel depends on its own text and the kernels' headers, not on the network."""
+    key = fingerprint(repr((prepared.name, FLAGS, name, text)))[:32]
+    cached = prepared.parent.parent / "objects" / key[:2] / f"{key}.o"
+    if not cached.is_file():
+        arguments = (*machine.flags, *machine.architecture.flags, *FLAGS, f"-I{prepared}")
+        compile_c([*arguments, "-c", name, "-o", f"{key}.o"], folder, architecture=machine.architecture)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may make the same file; either is whole.
+        with scratch("making-", cached.parent) as making:
+            shutil.copyfile(folder / f"{key}.o", making / cached.name)
+            os.replace(making / cached.name, cached)
+    return str(cached)
+
+
 def link(
     machine: Machine,
     prepared: Path,
@@ -92,6 +110,10 @@ def link(
     for name, content in network.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    own = {
+        name: text for name, text in network.items() if name.startswith("kernels/") and name.endswith(".c")
+    }
+    objects = [_object(machine, prepared, name, text, folder) for name, text in own.items()]
     places = {
         "_vectors_origin": machine.vectors,
         "_rom_origin": machine.rom,
@@ -108,7 +130,8 @@ def link(
             *(("-include", str(prepared / "mark.h")) if marks and main is None else ()),
             *(main or ()),
             f"-I{prepared}",
-            *(name for name in network if name.endswith((".c", ".s"))),
+            *(name for name in network if name.endswith((".c", ".s")) and name not in own),
+            *objects,
             *((str(prepared / "harness.o"),) if main is None else ()),
             str(prepared / "kernels.a"),
             *machine.architecture.link_flags,
