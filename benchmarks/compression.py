@@ -61,8 +61,8 @@ class Size:
 
 SHORT = {
     "digits": Size(None, 20, 8, 3, 40),
-    "mnist": Size(3_000, 8, 4, 1, 56, sobol=12),
-    "cifar10": Size(2_000, 6, 3, 1, 16),
+    "mnist": Size(6_000, 10, 5, 3, 60, sobol=16),
+    "cifar10": Size(2_500, 6, 3, 3, 60, sobol=16),
 }
 FULL = {
     "digits": Size(None, 60, 30, 5, 120),

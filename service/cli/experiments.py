@@ -189,8 +189,7 @@ def show(
             print_log(client, view.id, trial, follow=following, as_json=json_output)
         elif curve:
             write = trial_view.curve_json if json_output else trial_view.curve_csv
-            points = client.curve(view.id, trial)
-            typer.echo(write(points, client.trial(view.id, trial).measurements), nl=False)
+            typer.echo(write(client.curve(view.id, trial)), nl=False)
         elif network:
             graph = client.graph(view.id, trial)
             if json_output:

@@ -140,7 +140,7 @@ def energy_of(
 ) -> tuple[float, str, str]:
     """Return the energy of one inference in mJ, its unit, and how it was obtained; `method`: how the instructions were."""
     name, mode = device.mode(power_mode)
-    clock = device.clock / 1e6
+    clock = (mode.clock or device.clock) / 1e6
     how = f"{method}; {mode.milliwatts:g} mW at {clock:g} MHz in mode {name} as stated: {mode.source}"
     return device.millijoules(instructions, mode), "mJ", how
 
