@@ -25,7 +25,7 @@ def test_the_base_image_is_pinned() -> None:
     defaults = dict(step.text.split("=", 1) for step in STEPS if step.name == "ARG" and step.stage == 0)
     bases = [step.words[0] for step in STEPS if step.name == "FROM"]
     assert bases == ["${PYTHON_IMAGE}"] * 2, "both stages: the environment's interpreter is the base's"
-    found = re.fullmatch(r"python:(\d+\.\d+)\.\d+-slim-[a-z]+", defaults["PYTHON_IMAGE"])
+    found = re.fullmatch(r"python:(\d+\.\d+)\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", defaults["PYTHON_IMAGE"])
     assert found
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"] == f">={found[1]}"

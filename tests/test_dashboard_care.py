@@ -62,6 +62,7 @@ def test_a_list_with_an_odd_address_is_the_list(watched: Watched, query: str) ->
     assert page.locator(".problem").count() == 0
 
 
+@pytest.mark.long
 def test_a_page_of_trials_that_is_not_there_is_the_last_one(watched: Watched) -> None:
     page = watched.open("#/experiments/1?offset=500&x=nonsense&c=nothing")
     page.get_by_text("1–3 of 3").wait_for()
@@ -237,6 +238,7 @@ def test_an_axis_on_a_log_scale_has_numbers(watched: Watched) -> None:
         assert page.evaluate(LABELS, axis) >= 2, axis
 
 
+@pytest.mark.long
 def test_ages_are_those_of_the_servers_clock(chromium: Any, seeded: Seeded) -> None:
     context = chromium.new_context()
     # The reader's clock is two hours behind.
@@ -256,6 +258,7 @@ def test_ages_are_those_of_the_servers_clock(chromium: Any, seeded: Seeded) -> N
     ahead.close()
 
 
+@pytest.mark.long
 def test_a_long_log_is_read_to_its_end_and_once(watched: Watched) -> None:
     page = watched.open("#/experiments/1/trials/0")
     page.get_by_text(f"{LINES} lines, the last 2000 shown").wait_for()
@@ -270,6 +273,7 @@ def test_a_long_log_is_read_to_its_end_and_once(watched: Watched) -> None:
     assert page.get_by_label("Next trial").count() == 0
 
 
+@pytest.mark.long
 def test_requests_that_failed_during_an_outage_are_repeated(watched: Watched) -> None:
     page = watched.page
     page.route("**/experiments/1/**", lambda route: route.abort())

@@ -116,6 +116,7 @@ def test_a_failure_of_the_machine_is_reported_once_and_the_next_request_computes
         assert answer.status_code == 500 and words in answer.json()["error"]["message"]
 
 
+@pytest.mark.long
 def test_an_aborted_computation_is_an_error_and_the_next_one_runs(
     http: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

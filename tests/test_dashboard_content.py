@@ -57,11 +57,14 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     finish(store, completed(0.25, 450.0, artifacts=(stored_artifact(store, b"w"),)))
     claim = store.claim(EVIL, EVIL)
     assert claim is not None
-    store.points(claim.attempt, claim.token, [point(1)], [LogLine(time=1.0, level="info", message=EVIL)])
+    store.points(
+        claim.attempt,
+        claim.token,
+        [point(1).model_copy(update={"angle": 88.5})],
+        [LogLine(time=1.0, level="info", message=EVIL)],
+    )
     extra = Measurement(metric="latency", value=0.25, unit="ms", method=EVIL, target=EVIL)
-    angle = Measurement(
-        metric="gradient_angle", value=70.25, unit="degrees", method="x", detail={"by_epoch": [[1, 88.5], [2, 70.25]]}
-    )  # fmt: skip
+    angle = Measurement(metric="gradient_angle", value=70.25, unit="degrees", method="x")
     result = completed(0.35, 350.0, notes=(EVIL,))
     store.finish(
         claim.attempt,
@@ -139,17 +142,18 @@ def test_the_list_shows_the_progress_of_each_experiment(watched: Watched, seeded
     seeded.store.resume(2)
 
 
-def test_a_trial_shows_what_its_training_measured_by_epoch(watched: Watched) -> None:
+def test_a_trial_shows_the_angle_to_the_true_gradient(watched: Watched) -> None:
     page = watched.open("#/experiments/1/trials/6")
-    page.get_by_label("Show").first.select_option("tracked")
+    page.get_by_label("Show").first.select_option("angle")
     page.get_by_label("Angle to the true gradient over epoch").wait_for()
-    assert "curve=tracked" in page.url
+    assert "curve=angle" in page.url
     row = next(
         cells for cells in table(page, "Table of measurements") if "Angle to the true gradient" in cells
     )
     assert row[1] == "70.3°"
 
 
+@pytest.mark.long
 def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> None:
     page = watched.open("#/experiments/2/trials/0")
     page.get_by_role("heading", name="Sequences", exact=True).wait_for()
@@ -166,6 +170,7 @@ def test_a_trial_on_sequences_shows_its_windows_and_votes(watched: Watched) -> N
         assert part in words, (part, words)
 
 
+@pytest.mark.long
 def test_a_classification_shows_its_confusion_matrix_and_the_means_over_its_classes(watched: Watched) -> None:
     page = watched.open("#/experiments/2/trials/0")
     assert table(page, "Confusion matrix") == [["yes", "6", "2", "25.0 %"], ["no", "0", "12", "0.0 %"]]
@@ -207,6 +212,7 @@ def test_the_front_its_budgets_and_trials_over_them(watched: Watched) -> None:
     assert [picks.nth(place).locator("select").input_value() for place in range(3)] == list(chosen.values())
 
 
+@pytest.mark.long
 def test_the_lineage_shows_the_changes_and_costs_of_each_step(watched: Watched) -> None:
     page = watched.open("#/experiments/1?t=5")
     page.locator(".lineage li").nth(1).wait_for()
@@ -221,6 +227,7 @@ def test_the_lineage_shows_the_changes_and_costs_of_each_step(watched: Watched) 
     assert "Trial 1" in parent and "no parent" in parent
 
 
+@pytest.mark.long
 def test_the_history_and_its_rounds(watched: Watched, seeded: Seeded) -> None:
     page = watched.open("#/experiments/1")
     page.locator("[data-plot=history] canvas").wait_for()

@@ -67,6 +67,7 @@ def test_the_device_is_the_budget_where_the_spec_has_none(page: Any, served_url:
     )
 
 
+@pytest.mark.long
 def test_a_limit_on_another_metric_is_a_column(served_url: tuple[str, Store], page: Any) -> None:
     served_url[1].extend(1, {}, {"flash": "1 MB"})
     page.wait_for_function("() => document.querySelector('#trials thead')?.innerText.includes('Flash')")

@@ -40,6 +40,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
         processes.end()
 
 
+@pytest.mark.long
 def test_thousands_of_trials_are_drawn_and_can_be_picked(many: Processes) -> None:
     with browser() as chromium:
         context = chromium.new_context(viewport={"width": 1400, "height": 900})
@@ -69,6 +70,7 @@ def test_thousands_of_trials_are_drawn_and_can_be_picked(many: Processes) -> Non
         assert watched.complaints == [] and watched.outside() == []
 
 
+@pytest.mark.long
 def test_early_requests_are_used_once(many: Processes) -> None:
     """After a change through the page, early responses must not be used."""
     with browser() as chromium:

@@ -60,6 +60,7 @@ def test_what_runs(
     assert len(passed(tmp_path, *arguments)) == expected
 
 
+@pytest.mark.long
 def test_the_sample_is_fixed_and_has_a_case_of_each_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def test_the_examples_on_made_signals(name: str) -> None:
     dry_run(spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"options": options})}))
 
 
+@pytest.mark.long
 def test_the_example_of_mobile_blocks_on_digits(tmp_path: Path) -> None:
     spec = load(EXAMPLES / "mobile_digits" / "mobile_digits.yaml")
     plain = spec.to_dict()

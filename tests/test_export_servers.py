@@ -134,6 +134,7 @@ if getattr(main, "__spec__", None) is not None and main.__spec__.name == "servic
 """A module that kills the export that loads it, as often as a file says."""
 
 
+@pytest.mark.long
 def test_an_export_that_kills_its_process_is_tried_again_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

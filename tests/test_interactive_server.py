@@ -76,6 +76,7 @@ def server(clients: None, bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> It
         yield made
 
 
+@pytest.mark.long
 def test_results_of_a_server_are_those_of_the_folder(server: sm.Server, folder: Path, tmp_path: Path) -> None:
     there, here = server.load("a short search"), sm.load(folder)
     assert type(there) is type(here) is sm.Results and there.place == f"{URL}/experiments/1"

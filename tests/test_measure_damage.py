@@ -144,6 +144,7 @@ def _targets(found: Trained) -> np.ndarray[Any, Any]:
     return np.asarray(task.targets(*split.tensors()))
 
 
+@pytest.mark.long
 def test_a_report_of_another_task_has_its_metric(tmp_path: Path) -> None:
     told = spec_of(
         "regression",

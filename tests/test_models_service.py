@@ -54,6 +54,7 @@ def digits(http: TestClient) -> dict[str, Any]:
     return measured(http, "digits.pt2", program())
 
 
+@pytest.mark.long
 def test_a_float_model_is_measured_layer_by_layer(digits: dict[str, Any]) -> None:
     assert digits["state"] == "done" and digits["failure"] is None
     report = digits["report"]

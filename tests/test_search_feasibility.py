@@ -1,5 +1,6 @@
 """Searches with a tight budget on the error find what is allowed, and go on from the nearest misses before."""
 
+import pytest
 from support_search import SPACE, costs, error, loop, morphs, spec
 
 from sparsemod.records import Candidate, TrialState
@@ -31,6 +32,7 @@ def first_feasible(observations: list[Observation]) -> int:
     return next((i for i, o in enumerate(trained, 1) if o.values and o.values["error"] <= LIMIT), 999)
 
 
+@pytest.mark.long
 def test_the_error_is_modelled_where_it_is_only_a_budget() -> None:
     assert 0.01 < rare() < 0.04
     of = spec(("model_size",), rounds=rounds(6, 16), budgets=BUDGETS, seed=11)

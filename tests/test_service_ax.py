@@ -66,6 +66,7 @@ def test_the_export_opens_with_ax(tmp_path: Path) -> None:
     assert opened.stdout.strip().splitlines()[-1] == expected
 
 
+@pytest.mark.long
 def test_a_failed_conversion_gives_the_reason(tmp_path: Path) -> None:
     from service.jobs.ax_snapshot import AxExport
     from service.store import open_store

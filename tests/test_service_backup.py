@@ -144,6 +144,32 @@ def test_doctor_finds_and_mends_rows_without_files_and_files_without_rows(
     vacuum(store)
 
 
+def test_vacuum_gives_the_space_of_deleted_rows_back(store: Store) -> None:
+    made = store.create_experiment(spec()).id
+    fill(store, made, 1)
+    claim = store.claim("w")
+    assert claim is not None
+    store.points(
+        claim.attempt,
+        claim.token,
+        [],
+        [LogLine(time=float(n), level="info", message="m" * 500) for n in range(500)],
+    )
+
+    def pages() -> int:
+        table = "SELECT pg_relation_size('log_lines') / 8192"
+        query = table if store.backend == "postgresql" else "PRAGMA page_count"
+        with store.engine.connect() as connection:
+            return int(connection.exec_driver_sql(query).scalar_one())
+
+    before = pages()
+    store.delete_experiment(made)
+    assert pages() >= before, "deleting alone gives nothing back"
+    vacuum(store)
+    assert pages() <= before - 30
+    assert store.create_experiment(spec()).id > made
+
+
 def test_the_commands(tmp_path: Path) -> None:
     run, data = CliRunner(), tmp_path / "data"
     store = Store.open(f"sqlite:///{data / 'sparsemod.db'}")

@@ -1,6 +1,7 @@
 """The short way of workers' frequent requests: who takes it, and that its answers are those of the usual way."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Header
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 from support_auth import bearer, open_app, store_of, tokens
-from support_store import fill, spec
+from support_store import completed, fill, spec
 
 from service.http import direct
 from service.http.pools import Turns
@@ -235,3 +236,105 @@ def test_the_first_token_of_another_process_counts_soon(
     assert one.closed()
     for store in (one, other):
         store.close()
+
+
+def reports(http: TestClient, count: int, **headers: str) -> list[tuple[str, dict[str, Any]]]:
+    """Paths and bodies of `count` reports, each of another worker."""
+    made = []
+    for number in range(count):
+        claim = http.post("/claims", json={"worker": f"w{number}"}, headers=headers).json()
+        result = completed().model_dump(mode="json")
+        body = {"token": claim["token"], "result": result, "next": {"worker": f"w{number}"}}
+        made.append((f"/attempts/{claim['attempt']}/finish", body))
+    return made
+
+
+async def at_once(http: TestClient, asked: list[tuple[str, dict[str, Any], dict[str, str]]]) -> list[Any]:
+    """Send all requests before the first one is answered; return status and body of each."""
+
+    async def one(path: str, body: dict[str, Any], headers: dict[str, str]) -> Any:
+        content, sent = json.dumps(body).encode(), list[Any]()
+        given = {
+            "host": "localhost",
+            "content-type": "application/json",
+            "content-length": str(len(content)),
+            **headers,
+        }
+        messages = [{"type": "http.request", "body": content, "more_body": False}]
+
+        async def receive() -> Any:
+            return messages.pop(0) if messages else await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "root_path": "",
+            "query_string": b"", "client": None, "server": None, "scheme": "http", "http_version": "1.1",
+            "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+        }  # fmt: skip
+        await http.app(scope, receive, send)
+        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+    return await asyncio.gather(*(one(*each) for each in asked))
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of reports that reached the store together."""
+    sizes: list[int] = []
+    before = Store.finish_and_claim_all
+
+    def finish_all(self: Store, reports: Any) -> Any:
+        sizes.append(len(reports))
+        return before(self, reports)
+
+    monkeypatch.setattr(Store, "finish_and_claim_all", finish_all)
+    return sizes
+
+
+def test_reports_that_wait_share_a_transaction(http: TestClient, groups: list[int]) -> None:
+    made = reports(http, 6)
+    answers = asyncio.run(at_once(http, [(path, body, {}) for path, body in made]))
+    assert [status for status, _ in answers] == [200] * 6 and sum(groups) == 6
+    assert groups[0] > 1  # all had arrived before the first call in a thread began
+    bodies = [json.loads(body) for _, body in answers]
+    assert [body["trial"] for body in bodies] == list(range(6))
+    assert sorted(body["next"]["trial"] for body in bodies) == list(range(6, 12))
+    assert "sparsemod_claims_total 12.0" in http.get("/metrics").text
+
+
+def test_each_report_of_a_group_is_admitted_and_checked_by_itself(
+    http: TestClient, groups: list[int]
+) -> None:
+    found = tokens(store_of(http))
+    mine = bearer(found[Scope.WORKER])
+    made = reports(http, 5, **mine)
+    huge = "/attempts/" + "9" * 30 + "/finish"
+    other, _ = store_of(http).create_token("other", [Scope.WORKER])
+    broken = {**made[3][1], "result": {"state": "completed", "measurements": []}}
+    asked = [
+        (*made[0], mine),
+        (*made[1], {}),
+        (made[2][0], made[2][1], bearer(other)),
+        (made[3][0], broken, mine),
+        (huge, made[0][1], mine),
+        (made[0][0], {"token": "x"}, mine),
+        (*made[4], mine),
+        (*made[1], bearer(found[Scope.READ])),
+    ]
+    answers = asyncio.run(at_once(http, asked))
+    assert [status for status, _ in answers] == [200, 401, 403, 422, 404, 422, 200, 403]
+    assert b"result.measurements" in answers[3][1] and b"claimed with another token" in answers[2][1]
+    assert [json.loads(answers[place][1])["next"]["trial"] for place in (0, 6)] == [5, 6]
+    assert sum(groups) == 3
+
+
+def test_a_revoked_token_is_refused_in_the_next_group(http: TestClient) -> None:
+    store = store_of(http)
+    secret, view = store.create_token("w", [Scope.WORKER])
+    made = reports(http, 2, **bearer(secret))
+    (first,) = asyncio.run(at_once(http, [(*made[0], bearer(secret))]))
+    store.revoke_token(view.token)
+    (second,) = asyncio.run(at_once(http, [(*made[1], bearer(secret))]))
+    assert (first[0], second[0]) == (200, 401)

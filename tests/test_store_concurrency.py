@@ -33,6 +33,7 @@ def _work(url: str, worker: str) -> list[int]:
     return done
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_three_processes_do_every_trial_once(database: str) -> None:
     store = Store.open(database)

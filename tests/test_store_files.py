@@ -224,6 +224,7 @@ def _work(url: str, folder: str, number: int, gate: Any) -> list[str]:
     return wrong
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_processes_that_store_use_and_delete_the_same_file(database: str, files: ArtifactFiles) -> None:
     context = multiprocessing.get_context("spawn")

@@ -79,6 +79,7 @@ class Ending(Silent):
         return False
 
 
+@pytest.mark.long
 def test_a_grid_of_students_that_is_killed_ends_as_if_nothing_had_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ pytest_plugins = ["support_store_fixtures"]
 TEST = Measurement(metric="error", value=0.9, unit="fraction", method="x", split="test")
 
 
+@pytest.mark.long
 def test_the_store_and_the_search_count_the_same_misses(store: Store) -> None:
     made = store.create_experiment(spec()).id
     cases = list(product(TrialState, [None, *FailureKind], [(), (TEST,), completed().measurements]))

@@ -1,6 +1,7 @@
 """`sparsemod serve`, `suggester`, `worker`, `demo`: the parts of the service, separately or together."""
 
 import contextlib
+import gc
 import os
 import re
 import signal
@@ -185,6 +186,9 @@ def _serve_here(host: str, port: int, config: "Settings", store: "Store", root_p
     # uvicorn raises the received signal again after its shutdown, which would make an orderly end look like a kill.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    # What was imported stays: a collection of garbage that looked at it would hold up all requests.
+    gc.collect()
+    gc.freeze()
     with contextlib.closing(store):
         server.run()
 

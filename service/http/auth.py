@@ -12,7 +12,8 @@ name (a foreign name may resolve to 127.0.0.1).
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -138,6 +139,61 @@ class MissingRule(SparsemodError):
     """An endpoint has no line in `RULES`."""
 
 
+class LoginFacts(Protocol):
+    """What an access rule needs to know from the store, see `service.store.logins`."""
+
+    def closed(self) -> bool:
+        """Return whether requests need a login."""
+
+    def token_login(self, secret: str) -> Login | None:
+        """Return the login of a token."""
+
+    def session_login(self, secret: str) -> Login | None:
+        """Return the login of a session."""
+
+    def login_of_attempt(self, attempt_id: int) -> int | None:
+        """Return the id of the token that claimed an attempt. Raises NotFound."""
+
+
+class SharedFacts:
+    """The facts about a group of requests that are checked together: each is read once, after they have arrived.
+
+    `attempts`: those that the requests name.
+    """
+
+    def __init__(self, store: Store, attempts: Iterable[int]) -> None:
+        self._store, self._numbers = store, frozenset(attempts)
+        self._logins: dict[str, Login | None] = {}
+
+    @cached_property
+    def _closed(self) -> bool:
+        return self._store.closed()
+
+    @cached_property
+    def _attempts(self) -> dict[int, int | None]:
+        return self._store.logins_of_attempts(self._numbers)
+
+    def closed(self) -> bool:
+        """See LoginFacts."""
+        return self._closed
+
+    def token_login(self, secret: str) -> Login | None:
+        """See LoginFacts."""
+        if secret not in self._logins:
+            self._logins[secret] = self._store.token_login(secret)
+        return self._logins[secret]
+
+    def session_login(self, secret: str) -> Login | None:
+        """See LoginFacts."""
+        return self._store.session_login(secret)
+
+    def login_of_attempt(self, attempt_id: int) -> int | None:
+        """See LoginFacts."""
+        if attempt_id not in self._attempts:
+            raise NotFound("attempt", attempt_id)
+        return self._attempts[attempt_id]
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """An endpoint that a request reaches: its route, its rule and the parameters of its path."""
@@ -177,19 +233,21 @@ class Gate:
             return Endpoint(route, rule, parameters)
         return None
 
-    def admit(self, scope: Connection, endpoint: Endpoint) -> Login | None:
+    def admit(self, scope: Connection, endpoint: Endpoint, facts: LoginFacts | None = None) -> Login | None:
         """Return the login of the request, or None when the server is open. Reads the database unless the endpoint
-        is public. Raises LoginNeeded, Forbidden, and NotFound for a webhook of another owner."""
+        is public, or `facts` knows the answers. Raises LoginNeeded, Forbidden, and NotFound for a webhook of another
+        owner."""
+        facts = self._store if facts is None else facts
         rule, headers = endpoint.rule, Headers(scope=scope)
         unsafe = scope["method"] not in SAFE
         if unsafe and "origin" in headers and not _same_origin(headers):
             raise Forbidden(f"a page of {headers['origin'][:100]} may not change anything here")
         if not rule.scopes:
             return None
-        if not self._store.closed():
+        if not facts.closed():
             _from_here(scope, headers)
             return None
-        login, by_cookie = who(self._store, headers)
+        login, by_cookie = who(facts, headers)
         if login is None:
             raise LoginNeeded(f"this request needs a valid token. {HOW_TO}")
         if by_cookie and unsafe and "origin" not in headers:
@@ -200,10 +258,12 @@ class Gate:
                 f"{login.owner}'s token has the scope {', '.join(login.scopes)}; this needs {needed}"
             )
         if rule.owned or rule.bound:
-            self._check_ownership(rule, endpoint.parameters, login)
+            self._check_ownership(rule, endpoint.parameters, login, facts)
         return login
 
-    def _check_ownership(self, rule: Rule, parameters: dict[str, Any], login: Login) -> None:
+    def _check_ownership(
+        self, rule: Rule, parameters: dict[str, Any], login: Login, facts: LoginFacts
+    ) -> None:
         """Raise Forbidden unless the experiment, the model or the attempt belongs to `login`, NotFound for a webhook of
         another owner."""
         try:
@@ -222,7 +282,7 @@ class Gate:
                     raise Forbidden(f"{kind} {number} belongs to {owner}")
             if rule.bound:
                 number = parameters["attempt"]
-                if self._store.login_of_attempt(number) not in (None, login.token):
+                if facts.login_of_attempt(number) not in (None, login.token):
                     raise Forbidden(f"attempt {number} was claimed with another token")
         except NotFound:
             if "webhook" in parameters:
@@ -295,7 +355,7 @@ async def guarded(request: Request) -> None:
         raise Forbidden("this endpoint has no access rule")
 
 
-def who(store: Store, headers: Headers) -> tuple[Login | None, bool]:
+def who(store: LoginFacts, headers: Headers) -> tuple[Login | None, bool]:
     """Return the login of a request, and whether it came by cookie. A token takes precedence over a cookie."""
     kind, _, secret = headers.get("authorization", "").partition(" ")
     if kind:

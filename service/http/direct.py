@@ -1,13 +1,14 @@
 """A short way for the frequent requests of workers: the same contract, a fraction of the framework's work.
 
-One call in a thread authorizes the request, validates its body, runs the endpoint and writes the answer. Anything
+One call in a thread authorizes the request, validates its body, runs the endpoint and writes the answer. Reports that
+claim the next trial share such a call, and their transaction, while they wait (`service.store.groups`). Anything
 unusual (another content type, a large or slow body, a body that does not validate, a query) takes the usual way
 through the framework, so that its errors are those of every other endpoint.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -17,11 +18,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.auth import Endpoint, Gate
+from service.http.auth import Endpoint, Gate, LoginFacts, SharedFacts
 from service.http.early_answer import problem, refuse
+from service.http.grouping import Group, Waiting
 from service.http.limits import READ_SECONDS, SMALL_BYTES
 from service.http.pools import WORKERS, Busy, RequestPool, kind_of
-from service.schemas.workers import AttemptOutcome, Claim
+from service.http.routes.workers import finish, reported, traced
+from service.schemas.workers import AttemptOutcome, Claim, ReportResult
+from service.store.groups import Report
 from sparsemod.errors import SparsemodError
 
 JSON = b"application/json"
@@ -42,6 +46,16 @@ class Plan:
     model: type[BaseModel]
     names: tuple[str, ...]
     status: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request with a complete body, and the endpoint that it reaches."""
+
+    scope: Scope
+    endpoint: Endpoint
+    plan: Plan
+    content: bytes
 
 
 class _Refused(Exception):
@@ -70,6 +84,7 @@ class Direct:
             if isinstance(route, APIRoute) and kind_of(route.path) == WORKERS
             if (plan := plan_of(route)) is not None
         }
+        self._reports: Group[Call, Response] = Group("reports", self._run_together)
         self._most = min(SMALL_BYTES, state.settings.max_request_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,8 +109,12 @@ class Direct:
         if first["type"] != "http.request" or first.get("more_body", False):
             await self._app(scope, again, send)
             return
+        call = Call(scope, endpoint, plan, first.get("body", b""))
         try:
-            answer = await self._pool.run(self._run, scope, endpoint, plan, first.get("body", b""))
+            if plan.call is finish:
+                answer = await self._reports.ask(call)
+            else:
+                answer = await self._pool.run(self._run, call)
         except _Unusual:
             await self._app(scope, again, send)
             return
@@ -111,26 +130,68 @@ class Direct:
             async with asyncio.timeout(READ_SECONDS):
                 await answer(scope, receive, send)
 
-    def _run(self, scope: Scope, endpoint: Endpoint, plan: Plan, content: bytes) -> Response:
+    def _run(self, call: Call) -> Response:
         """Authorize and answer a request; called in a thread. Raises _Refused, _Unusual and the endpoint's errors."""
+        return self._answered(call, self._admitted(call))
+
+    def _answered(self, call: Call, report: BaseModel) -> Response:
+        scope, plan = call.scope, call.plan
+        parts = {
+            "store": self._state.store, "files": self._state.files, "login": scope["sparsemod_login"],
+            **call.endpoint.parameters,
+        }  # fmt: skip
+        answer = plan.call(**{name: parts[name] for name in plan.names}, **{plan.body: report})
+        return answer if isinstance(answer, Response) else self._written(answer, plan)
+
+    def _admitted(self, call: Call, facts: LoginFacts | None = None) -> BaseModel:
+        """Authorize a request and return its body. Raises _Refused, _Unusual."""
+        scope, endpoint = call.scope, call.endpoint
         try:
-            login = self._gate.admit(scope, endpoint)
+            login = self._gate.admit(scope, endpoint, facts)
         except SparsemodError as error:
             raise _Refused(error) from error
         try:
-            report = plan.model.model_validate_json(content)
+            report = call.plan.model.model_validate_json(call.content)
         except ValidationError:
             raise _Unusual from None
         scope["sparsemod_login"], scope["route"] = login, endpoint.route
         scope["path_params"] = endpoint.parameters
-        store = self._state.store
-        parts = {"store": store, "files": self._state.files, "login": login, **endpoint.parameters}
-        answer = plan.call(**{name: parts[name] for name in plan.names}, **{plan.body: report})
-        if isinstance(answer, Response):
-            return answer
+        return report
+
+    def _run_together(self, waiting: Sequence[Waiting[Call, Response]]) -> list[Response | Exception]:
+        """Answer reports of results; called in a thread."""
+        answers: list[Response | Exception | None] = [None] * len(waiting)
+        together: dict[int, Report] = {}
+        facts = SharedFacts(self._state.store, (one.item.endpoint.parameters["attempt"] for one in waiting))
+
+        def begin(place: int, call: Call) -> None:
+            body = self._admitted(call, facts)
+            if not isinstance(body, ReportResult) or body.next is None:
+                answers[place] = self._answered(call, body)
+                return
+            login, attempt = call.scope["sparsemod_login"], call.endpoint.parameters["attempt"]
+            together[place] = reported(self._state.files, login, attempt, body, body.next)
+
+        for place, one in enumerate(waiting):
+            try:
+                one.context.run(begin, place, one.item)
+            except Exception as error:  # noqa: BLE001 - raised where the request waits
+                answers[place] = error
+        if together:
+            first = waiting[next(iter(together))]  # the transaction belongs to its trace
+            outcomes = first.context.run(self._state.store.finish_and_claim_all, list(together.values()))
+            for place, outcome in zip(together, outcomes, strict=True):
+                one = waiting[place]
+                if isinstance(outcome, Exception):
+                    answers[place] = outcome
+                    continue
+                answers[place] = self._written(one.context.run(traced, outcome), one.item.plan)
+        return [answer if answer is not None else RuntimeError("no answer") for answer in answers]
+
+    def _written(self, answer: BaseModel, plan: Plan) -> Response:
         if isinstance(answer, Claim) or (isinstance(answer, AttemptOutcome) and answer.next is not None):
             self._state.metrics.claimed()
-        return Response(written(answer, store.spec_json), plan.status, media_type=JSON.decode())
+        return Response(written(answer, self._state.store.spec_json), plan.status, media_type=JSON.decode())
 
 
 def plan_of(route: APIRoute) -> Plan | None:

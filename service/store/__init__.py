@@ -4,7 +4,7 @@
 threads and processes at once. Times come from `clock` (seconds since 1970); tests replace it to let leases
 expire.
 
-One module for each subject: experiments, trials, suggestions (the queue), attempts, reports and worker_views (workers),
+One module for each subject: experiments, trials, suggestions (the queue), attempts, reports, groups (of reports) and worker_views (workers),
 front (results), files, exports, series (data for the dashboard's plots), computed_views (results of long
 computations), models (uploaded ones), deletion, retention (deletion by age), quotas, webhooks, logins, audit, figures (monitoring).
 """
@@ -17,7 +17,6 @@ import structlog
 
 from service.client.backoff import Backoff
 from service.settings import Settings
-from service.store.attempts import Attempts
 from service.store.audit import Audit
 from service.store.computed_views import ComputedViews
 from service.store.deletion import Deletion
@@ -32,6 +31,7 @@ from service.store.engine import (
 from service.store.exports import ExportJob, ExportJobs
 from service.store.figures import Monitoring
 from service.store.files import Files
+from service.store.groups import Groups
 from service.store.logins import Logins
 from service.store.models import Models
 from service.store.quotas import QuotaLimits
@@ -56,7 +56,7 @@ _TOUCH = sa.text("UPDATE alembic_version SET version_num = version_num")
 
 class Store(
     Suggestions,
-    Attempts,
+    Groups,
     Workers,
     Webhooks,
     WebhookDeliveries,

@@ -4,11 +4,10 @@ A claim is one conditional UPDATE that changes the trial from queued to running.
 attempt's token. A report after the lease was lost raises StaleLease and changes nothing.
 """
 
-import contextlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +15,7 @@ import structlog
 from pydantic import ValidationError
 
 from service.schemas.trials import AttemptState, ExperimentState, LogLine
-from service.schemas.workers import AttemptOutcome, Claim, ClaimRequest, Heartbeat
+from service.schemas.workers import Claim, Heartbeat
 from service.store.claim_statements import (
     ADD_ATTEMPT,
     CLAIMED,
@@ -26,7 +25,7 @@ from service.store.claim_statements import (
     TAKE,
     TAKE_AT_ONCE,
 )
-from service.store.engine import Clock, Events
+from service.store.engine import Clock
 from service.store.files import lock_files
 from service.store.report_statements import LOCKED_TRIAL
 from service.store.reports import Reports
@@ -43,17 +42,13 @@ SEEN_EVERY_SECONDS = 5.0
 """Seconds between two updates of an idle worker's `last_seen`."""
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """A claim is impossible because the stored data of an experiment, or of one trial (by id), do not
     validate."""
 
     def __init__(self, experiment: int, trial: int | None, reason: str) -> None:
         self.experiment, self.trial, self.reason = experiment, trial, reason
         super().__init__(reason)
-
-
-class _OtherExperiment(Exception):
-    """The next trial belongs to another experiment than the reported one."""
 
 
 class Attempts(Stopping, Reports):
@@ -63,7 +58,7 @@ class Attempts(Stopping, Reports):
         super().__init__(engine, clock, lease_seconds)
         self._barred: set[int] = set()  # experiments
         self._barred_trials: set[int] = set()  # by id
-        self._seen: dict[str, float] = {}  # worker -> last time that finish_and_claim recorded it
+        self._seen: dict[str, float] = {}  # worker -> last time that a group of reports recorded it
 
     lenient_until = 0.0
     """Time of `clock` before which no lease is revoked, set by a starting server: workers could not renew before."""
@@ -89,7 +84,7 @@ class Attempts(Stopping, Reports):
         while True:
             try:
                 return self._try_claim(worker, device, slots, request, login)
-            except _Unreadable as error:
+            except Unreadable as error:
                 # Each iteration bars one more experiment or trial, so the loop ends.
                 log.error(
                     "stored data invalid, not handed out", experiment=error.experiment, reason=error.reason
@@ -101,7 +96,7 @@ class Attempts(Stopping, Reports):
     def _try_claim(
         self, worker: str, device: str, slots: int, request: str | None, login: int | None
     ) -> Claim | None:
-        """Try to claim once. Raises Conflict, _Unreadable."""
+        """Try to claim once. Raises Conflict, Unreadable."""
         now = self.clock()
         with self._read() as connection:
             barred = self._still_barred(connection)
@@ -125,7 +120,7 @@ class Attempts(Stopping, Reports):
                 return None
             claim = self._take(connection, worker, device, request, login, now, barred)
             if claim is not None:
-                self._event(connection, claim.experiment, "trial", _running(claim, worker), now)
+                self._event(connection, claim.experiment, "trial", running_event(claim, worker), now)
             return claim
 
     def _take(
@@ -137,12 +132,8 @@ class Attempts(Stopping, Reports):
         login: int | None,
         now: float,
         barred: Mapping[str, list[int]],
-        ended: Any = None,
     ) -> Claim | None:
-        """Take the oldest trial that the worker may have. The caller records the event. Raises _Unreadable.
-
-        `ended`: a trial that was just read, usually of the same experiment.
-        """
+        """Take the oldest trial that the worker may have. The caller records the event. Raises Unreadable."""
         token = secrets.token_hex(16)
         attempt = {
             "worker": worker, "device": device, "token": token, "request": request, "state": AttemptState.RUNNING.value,
@@ -160,49 +151,7 @@ class Attempts(Stopping, Reports):
             attempt_id = int(trial.attempt_id)
         else:
             attempt_id = connection.execute(ADD_ATTEMPT, {"trial_id": trial.id, **attempt}).scalar_one()
-        if ended is None or ended.experiment_id != trial.experiment_id:
-            return self._read_claim(connection, attempt_id)
-        return self._claim_of(connection, attempt_id, trial, token, ended.spec_text)
-
-    def finish_and_claim(
-        self,
-        attempt_id: int,
-        token: str,
-        result: TrialResult,
-        ask: ClaimRequest,
-        log: Sequence[LogLine] = (),
-        login: int | None = None,
-    ) -> AttemptOutcome:
-        """End the attempt as `finish` does and claim the next trial in the same transaction.
-
-        Repeating the report returns the same answer, with the same claim while it runs. Raises the errors of
-        `finish` and `claim`; a repetition is safe after each of them.
-        """
-        now = self.clock()
-
-        def take(connection: sa.Connection, ended: Any) -> tuple[Claim | None, Events]:
-            """Claim for a report that is the first of its attempt, so no claim has this request yet."""
-            if now - self._seen.get(ask.worker, 0.0) > SEEN_EVERY_SECONDS:
-                self._record_worker(connection, ask.worker, ask.device, ask.slots, now)
-            barred = self._still_barred(connection)
-            claim = self._take(connection, ask.worker, ask.device, ask.request, login, now, barred, ended)
-            if claim is None:
-                return None, ()
-            if claim.experiment != ended.experiment_id:
-                raise _OtherExperiment  # a transaction locks one experiment
-            return claim, [("trial", _running(claim, ask.worker))]
-
-        with contextlib.suppress(_Unreadable, _OtherExperiment), self._write() as connection:
-            outcome, following, first = self._finish(
-                connection, attempt_id, token, result, log, now, partial(take, connection)
-            )
-            if first:
-                self._seen[ask.worker] = now
-                return outcome.model_copy(update={"next": following})
-        # A repeated report, or a claim that cannot share the transaction.
-        outcome = self.finish(attempt_id, token, result, log)
-        following = self.claim(ask.worker, ask.device, ask.slots, ask.request, login)
-        return outcome.model_copy(update={"next": following})
+        return self._read_claim(connection, attempt_id)
 
     def _peek(
         self,
@@ -254,24 +203,24 @@ class Attempts(Stopping, Reports):
         """Return the claim of a running attempt, None when its stored data do not validate any more."""
         try:
             return self._read_claim(connection, attempt_id)
-        except _Unreadable:
+        except Unreadable:
             return None
 
     def _read_claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
-        """Read an attempt's claim. Raises _Unreadable."""
+        """Read an attempt's claim. Raises Unreadable."""
         row = connection.execute(CLAIMED, {"which": attempt_id}).one()
         return self._claim_of(connection, attempt_id, row, row.token, row.spec_text)
 
     def _claim_of(
         self, connection: sa.Connection, attempt_id: int, row: Any, token: str, spec_text: str
     ) -> Claim:
-        """Return the claim of a row of `trials`. Raises _Unreadable."""
+        """Return the claim of a row of `trials`. Raises Unreadable."""
         try:
             return self._build_claim(connection, attempt_id, row, token, spec_text)
         except StoredSpecInvalid as error:
-            raise _Unreadable(row.experiment_id, None, str(error)) from error
+            raise Unreadable(row.experiment_id, None, str(error)) from error
         except ValidationError as error:
-            raise _Unreadable(row.experiment_id, row.id, str(error)) from error
+            raise Unreadable(row.experiment_id, row.id, str(error)) from error
 
     def _build_claim(
         self, connection: sa.Connection, attempt_id: int, row: Any, token: str, spec_text: str
@@ -380,6 +329,6 @@ class Attempts(Stopping, Reports):
         return 1
 
 
-def _running(claim: Claim, worker: str) -> dict[str, Any]:
+def running_event(claim: Claim, worker: str) -> dict[str, Any]:
     """Return the content of the event that a trial was claimed."""
     return {"index": claim.trial, "state": "running", "attempt": claim.attempt, "worker": worker}

@@ -53,7 +53,7 @@ def _claimable(barred: bool) -> sa.Select[tuple[int]]:
     )
 
 
-_CLAIM = (
+CLAIM_COLUMNS = (
     trials.c.id,
     trials.c.experiment_id,
     trials.c.index,
@@ -70,7 +70,7 @@ def _take(chosen: sa.Select[tuple[int]]) -> Any:
         sa.update(trials)
         .where(trials.c.id == chosen.scalar_subquery(), trials.c.state == TrialState.QUEUED.value)
         .values(state=TrialState.RUNNING.value)
-        .returning(*_CLAIM)
+        .returning(*CLAIM_COLUMNS)
     )
 
 
@@ -101,7 +101,7 @@ ADD_ATTEMPT = sa.insert(attempts).returning(attempts.c.id)
 
 
 CLAIMED = (
-    sa.select(*_CLAIM, attempts.c.token, SPEC_TEXT)
+    sa.select(*CLAIM_COLUMNS, attempts.c.token, SPEC_TEXT)
     .join(attempts, attempts.c.trial_id == trials.c.id)
     .join(experiments, experiments.c.id == trials.c.experiment_id)
     .where(attempts.c.id == sa.bindparam("which"))

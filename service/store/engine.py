@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -51,7 +51,7 @@ _STEPS = 20_000
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
-HEAD = "0013"
+HEAD = "0014"
 """Newest migration. A database at this version skips the import of Alembic, which is slow."""
 
 _MIGRATION_LOCK = 0x73706D64  # arbitrary constant
@@ -60,16 +60,15 @@ _SPECS_KEPT = 256
 
 Row = sa.RowMapping
 Clock = Callable[[], float]
-Events = Sequence[tuple[str, dict[str, Any]]]
 
 # Statements of hot paths are built once: building one costs as much as running it.
-_COUNT_EVENT = (
+COUNT_EVENT = (
     sa.update(experiments)
     .where(experiments.c.id == sa.bindparam("which"))
     .values(events=experiments.c.events + sa.bindparam("count"), updated_at=sa.bindparam("updated_at"))
     .returning(experiments.c.events)
 )
-_ADD_EVENT = sa.insert(events)
+ADD_EVENT = sa.insert(events)
 
 
 def open_engine(
@@ -362,24 +361,19 @@ class Base:
         kind: str,
         data: dict[str, Any],
         now: float,
-        more: Events = (),
     ) -> int:
-        """Record an event and return its counter. `more` follow it: kinds and data.
+        """Record an event and return its counter.
 
         The experiment's row stays locked until the commit. Counters therefore become visible in order and
         without gaps: a reader that has seen N has missed nothing below N. Raises NotFound.
         """
-        bound = {"which": experiment_id, "updated_at": now, "count": 1 + len(more)}
-        last = connection.execute(_COUNT_EVENT, bound).scalar()
-        if last is None:
+        bound = {"which": experiment_id, "updated_at": now, "count": 1}
+        counter = connection.execute(COUNT_EVENT, bound).scalar()
+        if counter is None:
             raise NotFound("experiment", experiment_id)
-        first = int(last) - len(more)
-        rows = [
-            {"experiment_id": experiment_id, "counter": first + place, "time": now, "kind": k, "data": d}
-            for place, (k, d) in enumerate([(kind, data), *more])
-        ]
-        connection.execute(_ADD_EVENT, rows if more else rows[0])
-        return first
+        row = {"experiment_id": experiment_id, "counter": counter, "time": now, "kind": kind, "data": data}
+        connection.execute(ADD_EVENT, row)
+        return int(counter)
 
 
 def moment(seconds: float) -> datetime:

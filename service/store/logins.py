@@ -162,14 +162,16 @@ class Logins(Base):
 
     def login_of_attempt(self, attempt_id: int) -> int | None:
         """Return the id of the token that claimed an attempt, None without logins. Raises NotFound."""
-        with self._read() as connection:
-            row = connection.execute(
-                sa.select(attempts.c.login).where(attempts.c.id == attempt_id)
-            ).one_or_none()
-        if row is None:
+        found = self.logins_of_attempts([attempt_id])
+        if attempt_id not in found:
             raise NotFound("attempt", attempt_id)
-        number: int | None = row.login
-        return number
+        return found[attempt_id]
+
+    def logins_of_attempts(self, numbers: Iterable[int]) -> dict[int, int | None]:
+        """Return attempt -> id of the token that claimed it, None without logins; unknown attempts are left out."""
+        query = sa.select(attempts.c.id, attempts.c.login).where(attempts.c.id.in_(sorted(numbers)))
+        with self._read() as connection:
+            return {row.id: row.login for row in connection.execute(query)}
 
     def drain_worker(self, name: str, draining: bool) -> None:
         """Stop handing out trials to a worker, or start again and remove its pauses.

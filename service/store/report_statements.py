@@ -103,35 +103,31 @@ def replacing_points(statement: Any) -> Any:
 
 
 def _finish_at_once() -> Any:
-    count = sa.bindparam("count", type_=sa.Integer)
     counted = (
         sa.update(experiments)
         .where(experiments.c.id == sa.bindparam("experiment"))
-        .values(events=experiments.c.events + count, updated_at=sa.bindparam("updated_at"))
+        .values(events=experiments.c.events + 1, updated_at=sa.bindparam("updated_at"))
         .returning(experiments.c.id, experiments.c.events)
         .cte("counted")
     )
-    first = counted.c.events - count + 1
-    place = sa.Column("place", sa.Integer)
-    rows = rows_of("events", place, events.c.kind, events.c.data)
     added = (
         sa.insert(events)
         .from_select(
             ["experiment_id", "counter", "time", "kind", "data"],
             sa.select(
                 counted.c.id,
-                first + rows.c.place,
+                counted.c.events,
                 sa.bindparam("now", type_=sa.Double),
-                rows.c.kind,
-                rows.c.data,
-            ).select_from(counted.join(rows, sa.true())),
+                sa.bindparam("kind", type_=events.c.kind.type),
+                sa.bindparam("data", type_=events.c.data.type),
+            ),
         )
         .cte("added_events")
     )
     stopped = sa.bindparam("set_state", type_=trials.c.state.type) == TrialState.STOPPED.value
     return (
         SET_TRIAL.values({name: sa.bindparam(f"set_{name}") for name in _FINAL})
-        .values(finished_event=sa.select(first).scalar_subquery())
+        .values(finished_event=sa.select(counted.c.events).scalar_subquery())
         # Otherwise the trial ended before the decision of the stopping rule reached the worker.
         .values(stopping=sa.case((stopped, trials.c.stopping), else_=sa.null()))
         .add_cte(added)
@@ -139,8 +135,7 @@ def _finish_at_once() -> Any:
 
 
 FINISH_AT_ONCE = _finish_at_once()
-"""The final state of a trial with its events: a list of place, kind and data (PostgreSQL). The columns of the state are
-the parameters `set_...`."""
+"""The final state of a trial with its event (PostgreSQL). The columns of the state are the parameters `set_...`."""
 
 REPORT_AT_ONCE = FINISH_AT_ONCE.add_cte(
     replacing_points(_add(curve_points, "points")).cte("added_points"),

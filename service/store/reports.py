@@ -5,15 +5,14 @@ experiment is over or it has no attempts left. Every attempt stays recorded.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
 from service.schemas.trials import AttemptState, ExperimentState, LogLine
 from service.schemas.workers import AttemptOutcome
-from service.store.engine import Events
 from service.store.files import lock_files
 from service.store.pauses import Pauses
 from service.store.report_statements import (
@@ -41,8 +40,6 @@ FILES = "files"
 RELEASED = "released"
 """`Failure.detail` of a trial that its worker gave back. It does not count as a fault."""
 
-T = TypeVar("T")
-
 
 class Reports(Pauses):
     """Methods of the store that end attempts."""
@@ -56,7 +53,7 @@ class Reports(Pauses):
         inconsistent result or for files that were not uploaded.
         """
         with self._write() as connection:
-            return self._finish(connection, attempt_id, token, result, log, self.clock())[0]
+            return self._finish(connection, attempt_id, token, result, log, self.clock())
 
     def _finish(
         self,
@@ -66,13 +63,7 @@ class Reports(Pauses):
         result: TrialResult,
         log: Sequence[LogLine],
         now: float,
-        take: Callable[[Any], tuple[T, Events]] | None = None,
-    ) -> tuple[AttemptOutcome, T | None, bool]:
-        """End the attempt; return the outcome, what `take` returned, and whether this is the first report of it.
-
-        `take` gets the trial and does more in this transaction, before the experiment's row is locked. Its events
-        follow the one of this report.
-        """
+    ) -> AttemptOutcome:
         row = connection.execute(REPORTED, {"which": attempt_id}).one_or_none()
         if row is None:
             raise NotFound("attempt", attempt_id)
@@ -82,10 +73,10 @@ class Reports(Pauses):
         trial: Any = row if certain else connection.execute(LOCKED_TRIAL, {"which": row.id}).one()
         place = {"experiment": trial.experiment_id, "trial": trial._mapping["index"]}
         if row.attempt_state != AttemptState.RUNNING:
-            return AttemptOutcome(**place, state=TrialState(row.outcome)), None, False
+            return AttemptOutcome(**place, state=TrialState(row.outcome))
         stored = self._stored_text(trial.experiment_id, trial.spec_text)
         # When the stored spec does not validate any more, the objectives are unknown.
-        _check(result, () if stored.error is not None else stored.spec.objectives)
+        check_result(result, () if stored.error is not None else stored.spec.objectives)
         self._store_log(connection, attempt_id, log)
         state, ending = self._next_states(connection, trial, result)
         failure = None if result.failure is None else result.failure.model_dump(mode="json")
@@ -94,7 +85,7 @@ class Reports(Pauses):
             "failure": failure,
         }  # fmt: skip
         about = {"attempt": attempt_id, "ending": ending.value}
-        points = _points(attempt_id, result.curve)
+        points = point_rows(attempt_id, result.curve)
         measured = measurement_rows(trial.id, result.measurements) if state.finished else []
         together: dict[str, Any] | None = None
         if self._postgres and state.finished:
@@ -106,13 +97,12 @@ class Reports(Pauses):
             if measured:
                 connection.execute(ADD_MEASUREMENTS, measured)
             connection.execute(SET_ATTEMPT, end)
-        taken, more = (None, ()) if take is None else take(trial)
-        self._write_state(connection, trial, state, now, result, about, more, together)
+        self._write_state(connection, trial, state, now, result, about, together)
         if _environment_failed(result):
             self._pause_after(connection, row.worker, trial.experiment_id, result, now)
         elif ending is not AttemptState.RELEASED and trial.paused:
             self._machine_works(connection, row.worker, trial.experiment_id)
-        return AttemptOutcome(**place, state=state), taken, True
+        return AttemptOutcome(**place, state=state)
 
     def _next_states(
         self, connection: sa.Connection, trial: Any, result: TrialResult
@@ -172,17 +162,15 @@ class Reports(Pauses):
         now: float,
         result: TrialResult,
         about: dict[str, Any],
-        more: Events = (),
         together: dict[str, Any] | None = None,
     ) -> None:
         """Write the trial's new state, and the content of the result when that state is final.
 
-        The trial is locked. `more`: events that follow the one of this change. `together`: further parameters of
-        REPORT_AT_ONCE, whose rows are then written too.
+        The trial is locked. `together`: further parameters of REPORT_AT_ONCE, whose rows are then written too.
         """
         data: dict[str, Any] = {"index": trial._mapping["index"], "state": state.value, **about}
         if not state.finished:
-            self._event(connection, trial.experiment_id, "trial", data, now, more)
+            self._event(connection, trial.experiment_id, "trial", data, now)
             connection.execute(SET_TRIAL, {"which": trial.id, "state": state.value})
             return
         # Before the event, which locks the experiment until the commit.
@@ -194,10 +182,9 @@ class Reports(Pauses):
             "failure_kind": None if failure is None else failure.kind.value,
         }  # fmt: skip
         if self._postgres:
-            listed = [("trial", data), *more]
             bound = {
-                "which": trial.id, "experiment": trial.experiment_id, "count": len(listed), "now": now, "updated_at": now,
-                "events": [{"place": place, "kind": kind, "data": d} for place, (kind, d) in enumerate(listed)],
+                "which": trial.id, "experiment": trial.experiment_id, "now": now, "updated_at": now, "kind": "trial",
+                "data": data,
             }  # fmt: skip
             final = {f"set_{name}": value for name, value in change.items()}
             statement = FINISH_AT_ONCE if together is None else REPORT_AT_ONCE
@@ -205,24 +192,13 @@ class Reports(Pauses):
             return
         if state is not TrialState.STOPPED:
             change["stopping"] = None  # it ended before the decision reached the worker
-        change["finished_event"] = self._event(connection, trial.experiment_id, "trial", data, now, more)
+        change["finished_event"] = self._event(connection, trial.experiment_id, "trial", data, now)
         connection.execute(SET_TRIAL, {"which": trial.id, **change})
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
-        sizes = lock_files(connection, [file.digest for file in files]) if files else {}
-        for place, file in enumerate(files):
-            if file.digest not in sizes:
-                raise InvalidInput(
-                    f"result.artifacts.{place}.digest", file.digest, "a file that was uploaded before"
-                )
-            if file.size != sizes[file.digest]:
-                allowed = f"the file's size, {sizes[file.digest]}"
-                raise InvalidInput(f"result.artifacts.{place}.size", file.size, allowed)
         if files:
-            connection.execute(
-                sa.insert(trial_artifacts),
-                [{"trial_id": trial_id, **f.model_dump(mode="json")} for f in files],
-            )
+            sizes = lock_files(connection, [file.digest for file in files])
+            connection.execute(sa.insert(trial_artifacts), artifact_rows(trial_id, files, sizes))
 
     def _renew_lease(self, connection: sa.Connection, attempt_id: int, token: str, now: float) -> int:
         """Renew the lease, lock the attempt and return the trial's id. Raises NotFound, StaleLease."""
@@ -250,11 +226,11 @@ class Reports(Pauses):
         return StaleLease(f"attempt {attempt_id}: {why}; nothing was changed")
 
     def _store_points(self, connection: sa.Connection, attempt_id: int, points: Iterable[CurvePoint]) -> None:
-        if rows := _points(attempt_id, points):
+        if rows := point_rows(attempt_id, points):
             connection.execute(self._add_points, rows)
 
     def _store_log(self, connection: sa.Connection, attempt_id: int, lines: Iterable[LogLine]) -> None:
-        rows = [_line(attempt_id, line) for line in lines]
+        rows = [log_row(attempt_id, line) for line in lines]
         if rows:
             connection.execute(self._add_log_lines, rows)
 
@@ -278,7 +254,23 @@ def _over(experiment_state: str) -> bool:
     return experiment_state in (ExperimentState.DONE, ExperimentState.FAILED)
 
 
-def _points(attempt_id: int, curve: Iterable[CurvePoint]) -> list[dict[str, Any]]:
+def artifact_rows(
+    trial_id: int, files: Sequence[Artifact], sizes: Mapping[str, int] | None = None
+) -> list[dict[str, Any]]:
+    """Return the rows of a trial's files. `sizes`: of the stored files, by digest; raises InvalidInput for a file that
+    differs from them."""
+    for place, file in enumerate(files if sizes is not None else ()):
+        if sizes is None or file.digest not in sizes:
+            raise InvalidInput(
+                f"result.artifacts.{place}.digest", file.digest, "a file that was uploaded before"
+            )
+        if file.size != sizes[file.digest]:
+            allowed = f"the file's size, {sizes[file.digest]}"
+            raise InvalidInput(f"result.artifacts.{place}.size", file.size, allowed)
+    return [{"trial_id": trial_id, **file.model_dump(mode="json")} for file in files]
+
+
+def point_rows(attempt_id: int, curve: Iterable[CurvePoint]) -> list[dict[str, Any]]:
     """Return the rows of curve points. Of points of the same epoch, the last one counts."""
     rows = {point.epoch: {"attempt_id": attempt_id, **_finite(point.model_dump())} for point in curve}
     return list(rows.values())
@@ -291,7 +283,7 @@ def _finite(point: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check(result: TrialResult, objectives: Sequence[str]) -> None:
+def check_result(result: TrialResult, objectives: Sequence[str]) -> None:
     """Raise InvalidInput for an inconsistent result."""
     if not result.state.finished:
         raise InvalidInput("result.state", result.state.value, "completed, infeasible, failed or stopped")
@@ -321,7 +313,8 @@ def _check(result: TrialResult, objectives: Sequence[str]) -> None:
             )
 
 
-def _line(attempt_id: int, line: LogLine) -> dict[str, Any]:
+def log_row(attempt_id: int, line: LogLine) -> dict[str, Any]:
+    """Return the row of a log line."""
     message = line.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot store NUL
     level = line.level.replace("\x00", "\N{REPLACEMENT CHARACTER}")
     known = fingerprint(f"{level}\n{message}".encode(errors="replace"))[:32]

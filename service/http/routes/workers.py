@@ -5,8 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from service import telemetry
+from service.files.artifacts import ArtifactFiles
 from service.files.upload_checks import check_artifact, check_safetensors
 from service.http.routes.common import AttemptId, FilesDep, LoginDep, StoreDep, failures
+from service.schemas.logins import Login
 from service.schemas.workers import (
     AttemptOutcome,
     Claim,
@@ -19,6 +21,7 @@ from service.schemas.workers import (
     ReportResult,
     WorkerView,
 )
+from service.store.groups import Report
 
 router = APIRouter(tags=["workers"])
 
@@ -111,19 +114,37 @@ def finish(
     once. A failure of the worker's machine (kind `environment`) uses no attempt: the trial is queued again,
     and the worker is paused for a while.
     """
+    if report.next is None:
+        _check_files(files, report)
+        return store.finish(attempt, report.token, report.result, report.log)
+    (answer,) = store.finish_and_claim_all([reported(files, login, attempt, report, report.next)])
+    if isinstance(answer, Exception):
+        raise answer
+    return traced(answer)
+
+
+def reported(
+    files: ArtifactFiles, login: Login | None, attempt: int, report: ReportResult, ask: ClaimRequest
+) -> Report:
+    """Return a report that claims the next trial for the store. Raises InvalidInput for its files."""
+    _check_files(files, report)
+    number = None if login is None else login.token
+    return Report(attempt, report.token, report.result, ask, report.log, number)
+
+
+def _check_files(files: ArtifactFiles, report: ReportResult) -> None:
     for place, artifact in enumerate(report.result.artifacts):
         check_artifact(artifact, files.path(artifact.digest), f"result.artifacts.{place}")
-    if report.next is None:
-        return store.finish(attempt, report.token, report.result, report.log)
-    number = None if login is None else login.token
-    outcome = store.finish_and_claim(attempt, report.token, report.result, report.next, report.log, number)
+
+
+def traced(outcome: AttemptOutcome) -> AttemptOutcome:
+    """Return an outcome whose claim has the trace of this request, so that the attempt's spans belong to it."""
     if outcome.next is None or not telemetry.enabled():
         return outcome
     return outcome.model_copy(update={"next": _traced(outcome.next)})
 
 
 def _traced(claim: Claim) -> Claim:
-    """Return a claim with the trace of this request, so that the attempt's spans belong to it."""
     if not telemetry.enabled():
         return claim
     return claim.model_copy(update={"trace": telemetry.parent_of_requests()})
