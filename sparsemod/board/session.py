@@ -73,7 +73,7 @@ class Session:
     def compare(self, sample: int) -> list[Compared]:
         """Return every layer of a sample, in order of execution."""
         rows = self._ask(f"C {sample}")
-        return [Compared(*(int(word) for word in row[2:6]), int(row[6], 16)) for row in rows]
+        return [Compared(int(r[2]), int(r[3]), int(r[4]), int(r[5]), int(r[6], 16)) for r in rows]
 
     def output(self, sample: int, layer: int) -> NDArray[np.int8]:
         """Return the bytes of a layer's output on the board."""
