@@ -8,13 +8,20 @@ python benchmarks/laboratory.py substitutes
 python benchmarks/laboratory.py memory
 python benchmarks/laboratory.py memory --plot docs/images/memory-depth.svg
 python benchmarks/laboratory.py kernels
+python benchmarks/laboratory.py resident
+
+`resident` runs one iteration in a process of its own, and prints by how much the process's resident memory grows.
 """
 
 import argparse
+import multiprocessing
+import os
+import resource
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from sparsemod.data import load
 from sparsemod.errors import BuildError
@@ -141,6 +148,32 @@ def kernels() -> None:
             )
 
 
+def resident() -> None:
+    """Run an iteration of WRN-28-10 with ACDC layers on two samples, and print the growth of the resident memory."""
+    os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+    context = multiprocessing.get_context("spawn")
+    for name in ("ACDC_12", "ACDC_64"):
+        for again in (False, True):
+            process = context.Process(target=iteration, args=(name, again))
+            process.start()
+            process.join()
+
+
+def iteration(name: str, again: bool) -> None:
+    """Run forward and backward pass of WRN-28-10 with a substitute; `again`: its kernels are computed again in the backward pass."""
+    torch.set_num_threads(1)
+    module = network("wrn-28-10").build((3, 32, 32), 10)
+    substitute(module, name)
+    for part in module.train().modules():
+        if isinstance(part, ComputedConv):
+            part.checkpointed = again
+    x, y = torch.randn(2, 3, 32, 32), torch.zeros(2, dtype=torch.int64)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    functional.cross_entropy(module(x), y).backward()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"{name:<20} {'again' if again else 'held':<6} {grown:8,.0f} MiB", flush=True)
+
+
 def convolutions(depth: int) -> nn.Sequential:
     """Return a network of this many convolutions of 20 channels and a linear layer."""
     layers: list[nn.Module] = []
@@ -151,7 +184,7 @@ def convolutions(depth: int) -> nn.Sequential:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("rules", "substitutes", "memory", "kernels"))
+    parser.add_argument("what", choices=("rules", "substitutes", "memory", "kernels", "resident"))
     parser.add_argument("--plot", type=Path, help="file for the plot of memory by depth, .svg")
     options = parser.parse_args()
     what = options.what
@@ -160,8 +193,8 @@ if __name__ == "__main__":
         depths(options.plot)
     elif what == "memory":
         memory()
-    elif what == "kernels":
-        kernels()
+    elif what in ("kernels", "resident"):
+        (kernels if what == "kernels" else resident)()
     else:
         digits = Resident.of(load(DatasetSpec(name="digits")))
         (rules if what == "rules" else substitutes)(digits)

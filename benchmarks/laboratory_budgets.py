@@ -7,21 +7,29 @@
 Each budget is a share of the parameters of a narrow wide ResNet. `sparsemod count --budget` finds the setting of each
 substitute in the same way. Each form is trained five times. Error, flash, RAM and instructions are those of the int8
 network, the costs as predicted for a Cortex-M4. FOLDER holds the runs, which an interrupted benchmark continues. --report
-only prints the tables of finished runs. Images come from $SPARSEMOD_DATA.
+only prints the tables of finished runs. Images come from $SPARSEMOD_DATA; those of MNIST and CIFAR-10 are halved: each pixel
+is the mean of 2 x 2.
 """
 
 import argparse
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from sparsemod.data import Arrays
+from sparsemod.data.source import dataset as source
+from sparsemod.data.sources.cifar10 import cifar10
+from sparsemod.data.sources.mnist import mnist
 from sparsemod.networks.zoo import network
-from sparsemod.networks.zoo.catalogue import DATASETS
 from sparsemod.pipeline.local_run import LocalFolder, LocalRun
 from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
@@ -35,23 +43,52 @@ TEACHER = "wrn-16-1"
 TITLES = {"digits": "digits", "mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG)"}
 
 
+SHARES = (0.5, 0.25, 0.15)
+VARIED = (0.25, 1.0, 0.5, 0.15)
+"""The order of the budgets with a teacher and with the other decay."""
+
+
+@source("mnist-half", shape=(1, 14, 14), classes=10)
+def mnist_half(root: Path | None) -> Arrays:
+    """Return MNIST with 14 x 14 pixels."""
+    return halved(mnist(root))
+
+
+@source("cifar10-half", shape=(3, 16, 16), classes=10)
+def cifar10_half(root: Path | None) -> Arrays:
+    """Return CIFAR-10 with 16 x 16 pixels."""
+    return halved(cifar10(root))
+
+
+def halved(arrays: Arrays) -> Arrays:
+    """Return images (N, C, H, W) of which each pixel is the rounded mean of 2 x 2."""
+
+    def half(images: NDArray[Any]) -> NDArray[Any]:
+        number, channels, height, width = images.shape
+        pixels = images.reshape(number, channels, height // 2, 2, width // 2, 2)
+        return ((pixels.sum((3, 5), np.uint16) + 2) // 4).astype(images.dtype)
+
+    return replace(arrays, x=half(arrays.x), test_x=half(arrays.test_x))
+
+
 @dataclass(frozen=True)
 class Size:
-    """Network, samples, share of them for validation, epochs, batch size, budgets, those with teacher and decay."""
+    """Dataset, network, samples, share of them for validation, epochs, batch size, weight of attention transfer."""
 
+    dataset: str
+    shape: tuple[int, int, int]
     network: str
     limit: int
     validation: float
     epochs: int
     batch: int
-    shares: tuple[float, ...]
-    varied: tuple[float, ...]
+    beta: float
 
 
 SIZES = {
-    "digits": Size("wrn-10-0.5", 1797, 0.25, 5, 64, (0.5, 0.25, 0.15), (0.25,)),
-    "mnist": Size("wrn-10-0.5", 2000, 0.3, 4, 32, (0.25,), (0.25,)),
-    "cifar10": Size("wrn-10-0.5", 2000, 0.3, 4, 32, (0.25,), (0.25,)),
+    "digits": Size("digits", (1, 8, 8), "wrn-10-0.5", 1797, 0.25, 5, 64, 10.0),
+    "mnist": Size("mnist-half", (1, 14, 14), "wrn-10-0.5", 800, 0.4, 6, 16, 10.0),
+    "cifar10": Size("cifar10-half", (3, 16, 16), "wrn-10-0.5", 800, 0.4, 6, 16, 10.0),
 }
 
 
@@ -65,13 +102,13 @@ class Chosen:
     met: bool
 
 
+@cache
 def chosen(dataset: str) -> list[Chosen]:
     """Return the setting of every substitute at every budget; equal settings of two budgets count at the nearer one."""
     size = SIZES[dataset]
-    shape, classes = DATASETS.get(dataset, ((1, 8, 8), 10))
-    cost = parameters_of(network(size.network).build(shape, classes))
+    cost = parameters_of(network(size.network).build(size.shape, 10))
     whole, found = cost(create("Conv")), {}
-    for share in size.shares:
+    for share in SHARES:
         for kind in SUBSTITUTES.names():
             if SUBSTITUTES.get(kind).setting is None:
                 continue
@@ -83,39 +120,40 @@ def chosen(dataset: str) -> list[Chosen]:
         Chosen("none", 1.0, whole, True),
         Chosen(
             "Sep",
-            min(size.shares, key=lambda s: abs(math.log(cost(create("Sep")) / whole / s))),
+            min(SHARES, key=lambda s: abs(math.log(cost(create("Sep")) / whole / s))),
             cost(create("Sep")),
             False,
         ),
     ]
 
 
+def names_at(dataset: str, share: float) -> list[str]:
+    """Return the substitutes of a budget."""
+    return [one.name for one in chosen(dataset) if one.share == share]
+
+
 def specs(dataset: str, size: Size) -> Iterator[tuple[str, ExperimentSpec]]:
     """Yield title and spec of the runs: each a grid over substitutes, with repetitions."""
-    found = chosen(dataset)
-    varied = [one.name for one in found if one.share in (*size.varied, 1.0)]
-    scaled = [
-        name for name in varied if name != "none" and create(name).scales_decay and create(name).setting
-    ]
-    unscaled = [
-        name for name in varied if name != "none" and not create(name).scales_decay and create(name).setting
-    ]
-    teacher = {"network": TEACHER, "epochs": 2 * size.epochs, "alpha": 0.0, "beta": 1000.0}
-    runs = (
-        *(
-            (f"alone {share:g}", [one.name for one in found if one.share == share], {})
-            for share in (1.0, *size.shares)
-        ),
-        ("teacher", varied, {"teacher": teacher}),
-        ("unscaled", scaled, {"scale_decay": "off"}),
-        ("scaled", unscaled, {"scale_decay": "on"}),
-    )
+    teacher = {"network": TEACHER, "epochs": 2 * size.epochs, "alpha": 0.0, "beta": size.beta}
+    runs = [(f"alone {share:g}", names_at(dataset, share), {}) for share in (1.0, *SHARES)]
+    for share in VARIED:
+        names = names_at(dataset, share)
+        free = [name for name in names if name != "none" and create(name).setting]
+        scaled = [name for name in free if create(name).scales_decay]
+        unscaled = [name for name in free if not create(name).scales_decay]
+        runs += [
+            (f"teacher {share:g}", names, {"teacher": teacher}),
+            (f"unscaled {share:g}", scaled, {"scale_decay": "off"}),
+            (f"scaled {share:g}", unscaled, {"scale_decay": "on"}),
+        ]
     for title, names, training in runs:
+        if not names:
+            continue
         yield title, ExperimentSpec.parse(
             {
                 "name": f"{dataset} {title}",
                 "dataset": {
-                    "name": dataset, "limit": size.limit,
+                    "name": size.dataset, "limit": size.limit,
                     "splits": {"validation": size.validation, **({"test": 0.01} if dataset == "digits" else {})},
                 },
                 "measure": {"device": "model"},
@@ -160,6 +198,15 @@ def read(folder: Path) -> dict[str, list[dict[str, float]]]:
     return found
 
 
+def read_all(folder: Path, *kinds: str) -> dict[str, list[dict[str, float]]]:
+    """Return the same for all runs of some kinds: alone, teacher, unscaled, scaled."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for kind in kinds:
+        for place in sorted(folder.glob(f"{kind} *")):
+            found |= read(place)
+    return found
+
+
 def interval(values: list[float]) -> tuple[float, float]:
     """Return the mean and half the width of its 95 % interval by Student's t."""
     if len(values) < 2:
@@ -186,10 +233,9 @@ def percent(value: tuple[float, float], sign: bool = False) -> str:
 
 def report(dataset: str, folder: Path) -> None:
     """Print the table of a dataset as Markdown: a line for each substitute and budget."""
-    taught, alone = read(folder / dataset / "teacher"), {}
-    for place in sorted((folder / dataset).glob("alone *")):
-        alone |= read(place)
-    changed = read(folder / dataset / "unscaled") | read(folder / dataset / "scaled")
+    alone, taught, changed = (
+        read_all(folder / dataset, *kinds) for kinds in (("alone",), ("teacher",), ("unscaled", "scaled"))
+    )
     print(f"\n{TITLES[dataset]}\n")
     print("| substitute | parameters | error, % | teacher | other decay | flash, KB | instructions, k |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
@@ -217,7 +263,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("datasets", nargs="+", choices=list(SIZES))
     parser.add_argument("--out", type=Path, default=Path("runs/laboratory-budgets"))
-    parser.add_argument("--runs", help="only these, with commas: alone 0.25, teacher, unscaled, scaled")
+    parser.add_argument(
+        "--runs", help="only these, with commas: alone 0.25, teacher 0.25, unscaled 0.25, scaled 0.25"
+    )
     parser.add_argument("--report", action="store_true", help="only print the tables")
     options = parser.parse_args()
     tune_process(1)

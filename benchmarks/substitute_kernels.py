@@ -6,22 +6,27 @@ Each row is one layer of C to C channels, 3 x 3, on S x S positions, int8, compi
 
 The first table deploys substitutes with the exporter: as their own layers, and reconstructed as a full convolution.
 
-The second table asks whether a kernel for Hashed would pay. Its programs are plain C, one loop over channels as innermost
-loop, equal but for the weights: all of them (full); the bucket of each entry in a table of 16 bits that the innermost
-loop reads (table); the bucket computed from the entry's place at each use (computed); or computed once in each
-inference, a row of the kernel for one output channel at a time, into RAM (row).
+The second table asks whether a kernel for Hashed pays. Three forms of one layer, with equal weights and outputs: the kernel that is
+generated for the core and stores every weight (full, what Hashed is deployed as), the plain kernel that stores every weight (plain),
+and the prototype `hashed_kernel.c`, which stores the buckets and computes some filters at a time into RAM, for nn_apply (4, 16 or all).
 """
 
 import argparse
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from sparsemod.emulator import Emulator, versions
-from sparsemod.emulator.program import Program
+from sparsemod.emulator.program import Program, program
 from sparsemod.pipeline.substituted import deployable
 from sparsemod.quantization import quantize
+from sparsemod.quantization.packing import packed, unpacked
 from sparsemod.spec.methods import SCHEMES
 from sparsemod.substitutes import substitute
 from sparsemod.substitutes.substitution import dense
@@ -36,80 +41,43 @@ SUBSTITUTES = (
     "Monarch_4",
     "Hashed_0.1",
 )
-FORMS = ("full", "table", "computed", "row")
 SHARE = 0.1
 
-HEAD = """
-#include <stdint.h>
-enum { C = %(channels)d, S = %(size)d, ROW = 9 * C, BUCKETS = %(buckets)d };
-void network_run(const int8_t *input, int8_t *output);
-static const int32_t bias[C] = {%(bias)s};
-static const int8_t weights[] = {%(weights)s};
-%(table)s
-static inline int8_t hashed(uint32_t place)
-{
-    uint32_t mixed = place * 2654435761u;
-    mixed ^= mixed >> 15;
-    mixed *= 2246822519u;
-    return weights[((mixed >> 16) * BUCKETS) >> 16];
-}
-static int8_t clamped(int32_t sum)
-{
-    int32_t value = (int32_t)(((int64_t)sum * 1717986918) >> 41);
-    return (int8_t)(value < -128 ? -128 : value > 127 ? 127 : value);
-}
-void network_run(const int8_t *input, int8_t *output)
-{
-    for (int o = 0; o < C; o++) {
-        %(begin)s
-        for (int y = 0; y < S; y++)
-            for (int x = 0; x < S; x++) {
-                int32_t sum = bias[o];
-                for (int ky = 0; ky < 3; ky++)
-                    for (int kx = 0; kx < 3; kx++) {
-                        int iy = y + ky - 1, ix = x + kx - 1, place = (ky * 3 + kx) * C;
-                        const int8_t *in = input + (iy * S + ix) * C;
-                        if (iy < 0 || iy >= S || ix < 0 || ix >= S)
-                            continue;
-                        for (int c = 0; c < C; c++)
-                            sum += in[c] * %(weight)s;
-                    }
-                output[(y * S + x) * C + o] = clamped(sum);
-            }
+
+def hashed(channels: int, buckets: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return the kernel (outputs, inputs, 3, 3) that `hashed_kernel.c` computes."""
+    state, places = 1, []
+    for _ in range(channels * channels * 9):
+        state = (state * 1664525 + 1013904223) % 2**32
+        places.append((state >> 16) * len(buckets) >> 16)
+    return buckets[places].reshape(channels, 3, 3, channels).transpose(0, 3, 1, 2)
+
+
+def with_buckets(network: Any, channels: int) -> tuple[Any, NDArray[np.int8]]:
+    """Return an integer network of one layer with weights from SHARE of its buckets, and the buckets."""
+    (layer,) = network.layers
+    buckets = np.random.default_rng(0).integers(-127, 128, int(layer.weight.size * SHARE)).astype(np.int8)
+    return replace(network, layers=(replace(layer, weight=hashed(channels, buckets)),)), buckets
+
+
+def computing(network: Any, buckets: NDArray[np.int8], channels: int, size: int, filters: int) -> Program:
+    """Return the network's program with the prototype, which computes this number of filters at a time."""
+    own = program(network, "")
+    names = {
+        "CHANNELS": channels,
+        "SIZE": size,
+        "TAPS": 9 * channels,
+        "BUCKETS": len(buckets),
+        "FILTERS": filters,
     }
-}
-"""
-PARTS = {
-    "full": ("const int8_t *row = weights + o * ROW;", "row[place + c]"),
-    "table": ("const uint16_t *row = table + o * ROW;", "weights[row[place + c]]"),
-    "computed": ("", "hashed((uint32_t)(o * ROW + place + c))"),
-    "row": (
-        "static int8_t row[ROW]; for (int i = 0; i < ROW; i++) row[i] = hashed((uint32_t)(o * ROW + i));",
-        "row[place + c]",
-    ),
-}
-
-
-def program(form: str, channels: int, size: int) -> Program:
-    """Return a hashed convolution with SHARE of the weights in one of the FORMS."""
-    generator = np.random.default_rng(0)
-    every = 9 * channels * channels
-    buckets = int(every * SHARE)
-    weights = generator.integers(-127, 128, every if form == "full" else buckets)
-    table = ""
-    if form == "table":
-        entries = ", ".join(map(str, generator.integers(0, buckets, every)))
-        table = f"static const uint16_t table[] = {{{entries}}};"
-    begin, weight = PARTS[form]
-    text = HEAD % {
-        "channels": channels, "size": size, "buckets": buckets, "table": table, "begin": begin, "weight": weight,
-        "bias": ", ".join(map(str, generator.integers(-500, 500, channels))),
-        "weights": ", ".join(map(str, weights)),
-    }  # fmt: skip
-    image = channels * size * size
-    return Program(
-        kernels={}, network={"network.c": text}, layers=(), inputs=image, outputs=image, arena=2 * image
-    )
+    numbers = ", ".join(f"{name} = {value}" for name, value in names.items())
+    stored = f"static const int8_t buckets[BUCKETS] = {{{', '.join(map(str, buckets.tolist()))}}};\n"
+    kernel = f"enum {{ {numbers} }};\n{stored}{Path(__file__).with_name('hashed_kernel.c').read_text()}"
+    text = str(own.network["network.c"]).replace("nn_conv(", "nn_conv_hashed(")
+    place = '#include "kernels/nn.h"\n'
+    weights = re.sub(r"\.weights = \w+", ".weights = 0", str(own.network["network.weights.h"]))
+    files = {**own.network, "network.c": text.replace(place, place + kernel, 1), "network.weights.h": weights}
+    return replace(own, network=files)
 
 
 def exported(name: str, channels: int, size: int) -> tuple[nn.Module, nn.Module]:
@@ -121,19 +89,33 @@ def exported(name: str, channels: int, size: int) -> tuple[nn.Module, nn.Module]
     return deployable(net, (channels, size, size), None), dense(net)
 
 
+def quantized(module: nn.Module, channels: int, size: int) -> tuple[Any, torch.Tensor]:
+    """Return a module as an int8 network, and the samples of its ranges."""
+    samples = torch.rand(16, channels, size, size, generator=torch.Generator().manual_seed(0))
+    return quantize(module.eval(), samples, SCHEMES.config("static"), None), samples
+
+
 def measured(emulator: Emulator, module: nn.Module, channels: int, size: int) -> tuple[int, int, int]:
     """Return flash, RAM and instructions of a module as an int8 network."""
-    samples = torch.rand(16, channels, size, size, generator=torch.Generator().manual_seed(0))
-    network = quantize(module.eval(), samples, SCHEMES.config("static"), None)
+    network, samples = quantized(module, channels, size)
     found = emulator.measure(network, network.quantize_input(samples[:1].numpy()))
     return found.flash, found.ram, found.instructions
 
 
 def main() -> None:
     """Print the tables."""
-    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--hashed", action="store_true", help="only the second table")
+    options = parser.parse_args()
     emulator = Emulator("cortex-m4")
     print(" and ".join(versions()))
+    if not options.hashed:
+        deployed(emulator)
+    computed(emulator)
+
+
+def deployed(emulator: Emulator) -> None:
+    """Print the table of substitutes as they are deployed."""
     print(
         "\n| layer | substitute | flash, B | RAM, B | instructions | full: flash, B | RAM, B | instructions |"
     )
@@ -145,12 +127,26 @@ def main() -> None:
             )
             cells = " | ".join(f"{value:,}" for value in (*own, *full))
             print(f"| {channels} channels, {size} x {size} | `{name}` | {cells} |", flush=True)
+
+
+def computed(emulator: Emulator) -> None:
+    """Print the table of the forms of Hashed. Raises SystemExit when one differs from the interpreter."""
     print(f"\n| layer | Hashed_{SHARE} as | flash, B | RAM, B | instructions |")
     print("| --- | --- | --- | --- | --- |")
     for channels, size in LAYERS:
-        image = np.zeros((1, channels * size * size), np.int8)
-        for form in FORMS:
-            found = emulator.run(program(form, channels, size), image, marks=False)
+        integer, samples = quantized(
+            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)), channels, size
+        )
+        network, buckets = with_buckets(integer, channels)
+        image = network.quantize_input(samples[:1].numpy())
+        forms = {"full": program(network, emulator.core), "plain": program(network, "")}
+        for count in dict.fromkeys((4, 16, channels)):
+            forms[f"{count} filters"] = computing(network, buckets, channels, size, count)
+        answers = network.run(image)
+        for form, made in forms.items():
+            found = emulator.run(made, packed(network, {network.input: image}), marks=False)
+            if not np.array_equal(unpacked(network, found.outputs)["output"], answers):
+                raise SystemExit(f"{form} differs from the interpreter")
             costs = f"{found.flash:,} | {found.ram:,} | {found.instructions:,}"
             print(f"| {channels} channels, {size} x {size} | {form} | {costs} |", flush=True)
 

@@ -134,11 +134,6 @@ class Measurement(Record):
         """Whether it was measured on test data, which no choice may depend on."""
         return self.split == "test"
 
-    @property
-    def by_epoch(self) -> tuple[tuple[int, float], ...]:
-        """The curve of a quantity that was measured in several epochs, (epoch, value) each; empty for others."""
-        return tuple((int(epoch), float(value)) for epoch, value in self.detail.get("by_epoch", ()))
-
 
 class Measured(Record):
     """Base of the records with measurements. A metric is measured at most once per split."""
@@ -170,7 +165,8 @@ MAX_EPOCH = 1_000_000
 class CurvePoint(Record):
     """One epoch of a learning curve.
 
-    `epoch` counts from 1, `seconds` is wall time from the start of training.
+    `epoch` counts from 1, `seconds` is wall time from the start of training. `angle`: from the gradient of the training
+    rule to the true one on the epoch's first batch, in degrees; None where the rule does not measure it.
     """
 
     epoch: Annotated[int, Field(ge=1, le=MAX_EPOCH)]
@@ -180,6 +176,7 @@ class CurvePoint(Record):
     learning_rate: float
     sparsity: float = 0.0
     seconds: float = 0.0
+    angle: float | None = None
 
 
 class Candidate(Record):

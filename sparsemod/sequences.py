@@ -4,6 +4,8 @@ A network with the attribute `uses_lengths = True` has `forward(x, lengths=None)
 sample, the first ones; the rest is padding. These functions, and recurrent layers on packed sequences, read them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +39,19 @@ def call(module: nn.Module, batch: Batch) -> Tensor:
     else:
         outputs = module(batch.x)
     return outputs
+
+
+@contextmanager
+def plain_kernels(module: nn.Module) -> Iterator[None]:
+    """Run recurrent layers by kernels that have gradients in evaluation mode, and gradients of these gradients.
+
+    The kernels of cuDNN have not. A network without recurrent layers runs as usual.
+    """
+    if not any(isinstance(part, nn.RNNBase) for part in module.modules()):
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=False):
+        yield
 
 
 def tensor_of(batch: Batch) -> Tensor:

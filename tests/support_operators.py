@@ -13,7 +13,7 @@ from torch.nn import functional
 from sparsemod.arena.memory import MEMORY
 from sparsemod.export.c.dynamic.layers import DYNAMIC_EMITTERS
 from sparsemod.export.c.layers import EMITTERS
-from sparsemod.export.c.special import HELIUM, SPECIAL
+from sparsemod.export.c.special import HELIUM, NARROW, SPECIAL
 from sparsemod.export.onnx.layers import RULES as ONNX
 from sparsemod.export.tflite.layers import RULES as TFLITE
 from sparsemod.graph.aten import TRANSLATIONS
@@ -191,7 +191,7 @@ EXAMPLES = (
 
 
 STAGES: tuple[Registry[Any], ...] = (
-    KINDS, TRANSLATIONS, FLOAT, MACS, CHANNELS, RULES, LAYERS, KERNELS, MEMORY, FEATURES, CONSTANTS, EMITTERS, SPECIAL, HELIUM, ONNX, TFLITE,
+    KINDS, TRANSLATIONS, FLOAT, MACS, CHANNELS, RULES, LAYERS, KERNELS, MEMORY, FEATURES, CONSTANTS, EMITTERS, SPECIAL, HELIUM, NARROW, ONNX, TFLITE,
     DYNAMIC, DYNAMIC_EMITTERS,
 )  # fmt: skip
 

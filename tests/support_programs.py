@@ -1,7 +1,9 @@
 """Programs that tests need and that pip does not install."""
 
+import importlib.util
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -16,3 +18,10 @@ def needs(*programs: str, package: str) -> pytest.MarkDecorator:
 
 
 needs_compiler = needs("cc", package="gcc")
+
+
+def clang_for_arm() -> tuple[str, ...] | None:
+    """Return the command of a clang for Arm cores with a C library's headers: that of the package ziglang; None without it."""
+    if importlib.util.find_spec("ziglang") is None:
+        return None
+    return (sys.executable, "-m", "ziglang", "cc", "-target", "thumb-linux-musleabi")

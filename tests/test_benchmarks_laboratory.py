@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from sparsemod.data import Arrays
 from sparsemod.networks.zoo import network
 from sparsemod.substitutes import SUBSTITUTES, create
 from sparsemod.substitutes.costs import parameters_of
@@ -39,13 +41,32 @@ def test_every_substitute_has_a_setting_and_every_run_a_spec(budgets: Any) -> No
             near = abs(one.parameters / (one.share * whole) - 1) <= 0.01
             assert one.met == near or one.name == "Sep"
     runs = dict(budgets.specs("digits", budgets.SIZES["digits"]))
-    assert list(runs) == [
-        "alone 1", "alone 0.5", "alone 0.25", "alone 0.15", "teacher", "unscaled", "scaled"
+    first = [
+        "alone 1",
+        "alone 0.5",
+        "alone 0.25",
+        "alone 0.15",
+        "teacher 0.25",
+        "unscaled 0.25",
+        "scaled 0.25",
+    ]
+    assert list(runs)[:7] == first
+    # Without a substitute there is no other decay; half of the parameters is more than SepHashed has.
+    assert list(runs)[7:] == [
+        "teacher 1", "teacher 0.5", "unscaled 0.5", "teacher 0.15", "unscaled 0.15", "scaled 0.15"
     ]  # fmt: skip
-    assert runs["teacher"].training.teacher is not None and runs["alone 1"].training.teacher is None
-    decays = [runs[name].training.scale_decay for name in ("alone 0.5", "unscaled", "scaled")]
+    assert runs["teacher 0.5"].training.teacher is not None and runs["alone 1"].training.teacher is None
+    decays = [runs[name].training.scale_decay for name in ("alone 0.5", "unscaled 0.15", "scaled 0.25")]
     assert decays == ["auto", "off", "on"]
-    assert all(name.startswith("SepHashed") for name in runs["scaled"].source.values["substitute"])
+    assert all(name.startswith("SepHashed") for name in runs["scaled 0.25"].source.values["substitute"])
+
+
+def test_the_images_of_two_datasets_are_halved(budgets: Any) -> None:
+    x = np.arange(32, dtype=np.uint8).reshape(1, 2, 4, 4)
+    x, labels = np.repeat(x, 2, 0), np.arange(2)
+    small = budgets.halved(Arrays(x, labels, x, labels))
+    assert small.x.tolist() == small.test_x.tolist() == 2 * [[[[3, 5], [11, 13]], [[19, 21], [27, 29]]]]
+    assert small.x.dtype == np.uint8 and budgets.SIZES["cifar10"].shape == (3, 16, 16)
 
 
 def test_intervals(budgets: Any) -> None:
@@ -63,7 +84,7 @@ def test_the_table_has_a_line_for_each_form_that_ran(
 ) -> None:
     rows = [{"error": 0.1 + 0.01 * one, "flash": 2048.0, "instructions": 5000.0} for one in range(2)]
     names = [one.name for one in budgets.chosen("digits") if one.share == 0.25][:2]
-    runs = {"alone 0.25": {name: rows for name in names}, "teacher": {names[0]: rows}}
+    runs = {"alone 0.25": {name: rows for name in names}, "teacher 0.25": {names[0]: rows}}
     for name in runs:
         (tmp_path / "digits" / name).mkdir(parents=True)
     monkeypatch.setattr(budgets, "read", lambda folder: runs.get(folder.name, {}))

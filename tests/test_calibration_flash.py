@@ -73,10 +73,10 @@ def test_equal_shapes_have_one_code() -> None:
 
 def test_a_digest_holds_the_kernels_of_the_core_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {core: kernels_digest(core) for core in ("cortex-m0", "cortex-m3", "cortex-m4")}
-    assert before["cortex-m0"] == before["cortex-m3"] != before["cortex-m4"]
+    assert len(set(before.values())) == 3
     changed = {**kernel_files.kernel_sources(), "nn_dsp.h": "/* changed */"}
     monkeypatch.setattr(kernel_files, "kernel_sources", lambda: changed)
-    assert kernels_digest("cortex-m0") == before["cortex-m0"]
+    assert all(kernels_digest(core) == before[core] for core in ("cortex-m0", "cortex-m3"))
     assert kernels_digest("cortex-m4") != before["cortex-m4"]
 
 

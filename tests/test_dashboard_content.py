@@ -57,11 +57,14 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     finish(store, completed(0.25, 450.0, artifacts=(stored_artifact(store, b"w"),)))
     claim = store.claim(EVIL, EVIL)
     assert claim is not None
-    store.points(claim.attempt, claim.token, [point(1)], [LogLine(time=1.0, level="info", message=EVIL)])
+    store.points(
+        claim.attempt,
+        claim.token,
+        [point(1).model_copy(update={"angle": 88.5})],
+        [LogLine(time=1.0, level="info", message=EVIL)],
+    )
     extra = Measurement(metric="latency", value=0.25, unit="ms", method=EVIL, target=EVIL)
-    angle = Measurement(
-        metric="gradient_angle", value=70.25, unit="degrees", method="x", detail={"by_epoch": [[1, 88.5], [2, 70.25]]}
-    )  # fmt: skip
+    angle = Measurement(metric="gradient_angle", value=70.25, unit="degrees", method="x")
     result = completed(0.35, 350.0, notes=(EVIL,))
     store.finish(
         claim.attempt,
@@ -139,11 +142,11 @@ def test_the_list_shows_the_progress_of_each_experiment(watched: Watched, seeded
     seeded.store.resume(2)
 
 
-def test_a_trial_shows_what_its_training_measured_by_epoch(watched: Watched) -> None:
+def test_a_trial_shows_the_angle_to_the_true_gradient(watched: Watched) -> None:
     page = watched.open("#/experiments/1/trials/6")
-    page.get_by_label("Show").first.select_option("tracked")
+    page.get_by_label("Show").first.select_option("angle")
     page.get_by_label("Angle to the true gradient over epoch").wait_for()
-    assert "curve=tracked" in page.url
+    assert "curve=angle" in page.url
     row = next(
         cells for cells in table(page, "Table of measurements") if "Angle to the true gradient" in cells
     )

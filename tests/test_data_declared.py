@@ -15,7 +15,8 @@ def test_declared_info_equals_the_loaded_one():
 
 
 @pytest.mark.parametrize(
-    ("name", "known"), [("mnist", True), ("cifar10", True), ("cifar10-binary", True), ("npz", False)]
+    ("name", "known"),
+    [("mnist", True), ("cifar10", True), ("cifar10-binary", True), ("cifar100", True), ("npz", False)],
 )
 def test_fixed_datasets_declare_themselves(name, known):
     assert (declared(name) is not None) == known

@@ -8,8 +8,9 @@ import pytest
 from support_data import cifar_bytes, idx_bytes, real_mnist, write_cifar, write_mnist
 
 from sparsemod.data import DATASETS, load
-from sparsemod.data.sources.cifar10 import cifar10, read_records
+from sparsemod.data.sources.cifar10 import FILES, cifar10
 from sparsemod.data.sources.cifar10_binary import cifar10_binary
+from sparsemod.data.sources.cifar100 import NAMES, cifar100
 from sparsemod.data.sources.digits import digits
 from sparsemod.data.sources.mnist import mnist, read_idx
 from sparsemod.data.sources.npz import npz
@@ -23,7 +24,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_are_registered() -> None:
-    assert {"digits", "mnist", "cifar10", "cifar10-binary", "npz"} <= set(DATASETS.names())
+    assert {"digits", "mnist", "cifar10", "cifar10-binary", "cifar100", "npz"} <= set(DATASETS.names())
 
 
 def test_digits_equal_scikit_learns() -> None:
@@ -106,14 +107,33 @@ def test_cifar10_binary_means_class_below_five(tmp_path: Path) -> None:
     assert ten.test_y is not None and two.test_y is not None and np.array_equal(two.test_y, ten.test_y < 5)
 
 
+@pytest.mark.parametrize("folder", ["cifar100", "cifar100/cifar-100-binary", "cifar-100-binary"])
+def test_cifar100_has_the_fine_classes(tmp_path: Path, folder: str) -> None:
+    records = np.random.default_rng(0).integers(0, 256, (102, 3074), dtype=np.uint8)
+    records[:, 0] = 19  # the coarse label
+    records[:100, 1], records[100:, 1] = np.arange(99, -1, -1), [1, 54]
+    (tmp_path / folder).mkdir(parents=True)
+    for name, part in (("train.bin", records[:100]), ("test.bin", records[100:])):
+        part.tofile(tmp_path / folder / name)
+    arrays = cifar100(tmp_path)
+    assert arrays.y.tolist() == list(range(99, -1, -1))
+    assert arrays.test_y is not None and arrays.test_y.tolist() == [1, 54]
+    assert np.array_equal(arrays.x[1].reshape(-1), records[1, 2:]) and arrays.x.shape == (100, 3, 32, 32)
+    assert arrays.classes == len(set(NAMES)) == 100 and list(NAMES) == sorted(NAMES)
+    records[100, 1] = 100
+    records[100:].tofile(tmp_path / folder / "test.bin")
+    with pytest.raises(InvalidInput, match=r"the second byte of each record is a label 0\.\.99"):
+        cifar100(tmp_path)
+
+
 def test_broken_cifar_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "data_batch_1.bin"
     path.write_bytes(cifar_bytes(2, 0)[:-1])
     with pytest.raises(InvalidInput, match="multiple of 3073"):
-        read_records(path)
+        FILES.records(path)
     path.write_bytes(bytes([10]) + cifar_bytes(1, 0)[1:])
     with pytest.raises(InvalidInput, match=r"label 0\.\.9"):
-        read_records(path)
+        FILES.records(path)
 
 
 def test_missing_cifar_names_the_archive(tmp_path: Path) -> None:

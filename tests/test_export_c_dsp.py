@@ -178,7 +178,7 @@ def test_the_plan_before_training_holds_the_columns() -> None:
     ).eval()
     graph = deployed(capture(module, (8, 6, 6)))
     network = quantize(module, torch.randn(16, 8, 6, 6))
-    for core, scratch in (("", 9 * 8), ("cortex-m0", 9 * 8), ("cortex-m4", 8 * 3 * 12 + 3)):
+    for core, scratch in (("", 9 * 8), ("cortex-m3", 9 * 8), ("cortex-m4", 8 * 3 * 12 + 3)):
         size = plan(network, core).size
         assert (
             size
@@ -230,7 +230,7 @@ def test_every_layer_says_why_it_runs_the_shared_kernel() -> None:
         "shared: chosen for its smaller flash", "shared: its weights are stored as mask",
     ]  # fmt: skip
     assert set(found.values()) - {found[name] for name in weighted} == {"shared"}, "the pool"
-    assert kernel_choices(network, "cortex-m0") == {}
+    assert kernel_choices(network, "cortex-m3") == {}
     readme = generate(network).files["README.md"]
     assert readme.count("| yes |") == 1 and "| no: 2 groups |" in readme
     assert "cortex-m4" not in generate(network, core="").files["README.md"]

@@ -19,7 +19,7 @@ from sparsemod.errors import Unsupported
 from sparsemod.export import export
 from sparsemod.export.c import generate
 from sparsemod.export.c.dynamic.layers import DYNAMIC_EMITTERS
-from sparsemod.export.c.special import HELIUM, SPECIAL
+from sparsemod.export.c.special import HELIUM, NARROW, SPECIAL
 from sparsemod.export.tflite.exporter import to_tflite
 from sparsemod.graph import Graph, Operator, run_float
 from sparsemod.graph.aten import TRANSLATIONS, captured_from
@@ -104,6 +104,12 @@ def test_every_stage_has_a_column_in_the_crossing() -> None:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for name in re.findall(r"^(\w+): \"?Stage\[.*= Stage\(", path.read_text(), re.MULTILINE):
             declared.append(getattr(importlib.import_module(module), name))
-    crossed = [CONSTANTS, SPECIAL, HELIUM, *(rules or TRANSLATIONS for _, rules, _ in (*CAPTURED, *LAYERED))]
+    crossed = [
+        CONSTANTS,
+        SPECIAL,
+        HELIUM,
+        NARROW,
+        *(rules or TRANSLATIONS for _, rules, _ in (*CAPTURED, *LAYERED)),
+    ]
     assert {stage.title for stage in declared} == {stage.title for stage in crossed}
     assert all(stage in crossed and stage in STAGES for stage in declared)

@@ -10,7 +10,7 @@ from test_studies_shared import STUDY
 
 from service.cli import main
 from sparsemod.pipeline.local_run import LocalFolder
-from sparsemod.records import Candidate, CurvePoint, Measurement, TrialRecord, TrialState
+from sparsemod.records import Candidate, CurvePoint
 from sparsemod.report.tensorboard import TensorBoardLog
 
 
@@ -65,19 +65,15 @@ def test_a_trial_that_is_started_again_replaces_its_run(tmp_path: Path) -> None:
     assert [event.value for event in events(tmp_path / "0003").Scalars("train_loss")] == [1.0]
 
 
-def test_measurements_by_epoch_are_curves(tmp_path: Path) -> None:
+def test_the_angle_to_the_true_gradient_is_a_curve(tmp_path: Path) -> None:
     log, candidate = TensorBoardLog(tmp_path), Candidate(parameters={}, origin="grid", round="grid")
     log.start(3, candidate)
-    angles = Measurement(
-        metric="gradient_angle", value=80.0, unit="degrees", method="x", detail={"by_epoch": [[1, 88.0], [2, 80.0]]}
-    )  # fmt: skip
-    log.finish(
-        TrialRecord(
-            index=3, state=TrialState.COMPLETED, candidate=candidate, epochs=2, seed=0, measurements=(angles,)
-        )
-    )
-    told = events(tmp_path / "0003").Scalars("gradient_angle")
-    assert [(event.step, event.value) for event in told] == [(1, 88.0), (2, 80.0)]
+    losses = {"train_loss": 1.0, "validation_loss": 1.0, "validation_error": 0.5, "learning_rate": 0.1}
+    for epoch, angle in ((1, 88.0), (2, 80.0)):
+        log.point(CurvePoint(epoch=epoch, angle=angle, **losses))
+        told = events(tmp_path / "0003").Scalars("gradient_angle")  # while the trial runs
+        assert [(event.step, event.value) for event in told][-1] == (epoch, angle)
+    log.close()
 
 
 def test_without_the_package_the_extra_is_named(

@@ -36,7 +36,8 @@ def summary(
     form: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Print a line for each combination of parameters: trials, mean and deviation of the objectives, time; best first.
+    """Print a line for each combination of parameters: trials, mean and deviation of the objectives and
+    of the angle to the true gradient, time; best first.
 
     Below, the mean of the first metric by each value of each parameter that varies. EXPERIMENT may be the folder of a
     local run.
@@ -79,20 +80,17 @@ def _print(output: "Console", found: "Sequence[Combination]", metrics: tuple[str
     from rich.table import Table
 
     from sparsemod.report.combinations import by_value, varied
-    from sparsemod.units import METRICS
+    from sparsemod.units import ANGLE, title
 
     if not found:
         typer.echo("no trial is finished")
         return
+    if ANGLE not in metrics and any(ANGLE in one.metrics for one in found):
+        metrics = (*metrics, ANGLE)
     names = varied([one.parameters for one in found])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in (
-        *names,
-        "trials",
-        *(METRICS[name].title if name in METRICS else name for name in metrics),
-        "time",
-    ):
-        table.add_column(title, justify="right")
+    for column in (*names, "trials", *map(title, metrics), "time"):
+        table.add_column(column, justify="right")
     table.add_column("failure")
     for one in found:
         total = sum(one.states.values())
@@ -105,9 +103,8 @@ def _print(output: "Console", found: "Sequence[Combination]", metrics: tuple[str
         )  # fmt: skip
     output.print(table)
     means = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-    first = METRICS[metrics[0]].title if metrics[0] in METRICS else metrics[0]
-    for title in ("parameter", "value", f"mean {first}"):
-        means.add_column(title, justify="right")
+    for column in ("parameter", "value", f"mean {title(metrics[0])}"):
+        means.add_column(column, justify="right")
     for name, values in by_value(found, metrics[0]).items():
         for value, spread in sorted(values.items(), key=lambda pair: pair[1].mean):
             means.add_row(name, str(value), metric_text(metrics[0], spread.mean))

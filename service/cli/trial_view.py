@@ -14,8 +14,8 @@ from service.cli.common import STATE_STYLES, duration, metric_text
 from service.cli.view import facts_table, origin_text, sparkline
 from service.schemas.dashboard import TrialGraph
 from service.schemas.trials import TrialView
-from sparsemod.records import CurvePoint, Measurement
-from sparsemod.units import CHOICES, METRICS, title
+from sparsemod.records import CurvePoint
+from sparsemod.units import ANGLE, CHOICES, METRICS, title
 
 
 def render_trial(trial: TrialView, curve: Sequence[CurvePoint]) -> RenderableType:
@@ -49,7 +49,8 @@ def render_trial(trial: TrialView, curve: Sequence[CurvePoint]) -> RenderableTyp
         parts += [Text(), Text(f"costs before training: {costs}")]
     if curve:
         parts += [Text(), _curve(curve)]
-    parts += [_tracked(item) for item in trial.measurements if item.by_epoch]
+    if angles := [point.angle for point in curve if point.angle is not None]:
+        parts.append(_angles(angles))
     if trial.attempts:
         parts += [Text(), _attempts(trial)]
     if trial.artifacts:
@@ -118,12 +119,11 @@ def _curve(curve: Sequence[CurvePoint]) -> Text:
     return text
 
 
-def _tracked(item: Measurement) -> Text:
-    """Return the curve of a measurement by epoch in a line."""
-    values = [value for _, value in item.by_epoch]
-    text = Text(f"{title(item.metric)} ", style="dim")
-    text.append(sparkline(values, 60), style="cyan")
-    text.append(f" {metric_text(item.metric, values[0])} to {metric_text(item.metric, values[-1])}")
+def _angles(angles: Sequence[float]) -> Text:
+    """Return the curve of the angle to the true gradient in a line."""
+    text = Text(f"{title(ANGLE)} ", style="dim")
+    text.append(sparkline(angles, 60), style="cyan")
+    text.append(f" {metric_text(ANGLE, angles[0])} to {metric_text(ANGLE, angles[-1])}")
     return text
 
 
@@ -149,30 +149,18 @@ def _artifacts(trial: TrialView) -> Table:
     return table
 
 
-def curve_csv(curve: Sequence[CurvePoint], measurements: Sequence[Measurement] = ()) -> str:
-    """Return a learning curve as CSV, one line per epoch, with a column for each measurement by epoch."""
-    text, tracked = io.StringIO(), _by_epoch(measurements)
-    writer = csv.DictWriter(text, [*CurvePoint.model_fields, *tracked], lineterminator="\n")
+def curve_csv(curve: Sequence[CurvePoint]) -> str:
+    """Return a learning curve as CSV, one line per epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(CurvePoint.model_fields), lineterminator="\n")
     writer.writeheader()
-    for point in curve:
-        more = {name: values.get(point.epoch, "") for name, values in tracked.items()}
-        writer.writerow(point.model_dump() | more)
+    writer.writerows(point.model_dump() for point in curve)
     return text.getvalue()
 
 
-def curve_json(curve: Sequence[CurvePoint], measurements: Sequence[Measurement] = ()) -> str:
-    """Return a learning curve as JSON, as the server sends it, with the values of measurements by epoch."""
-    tracked = _by_epoch(measurements)
-    points = [
-        json.loads(point.model_dump_json())
-        | {name: values[point.epoch] for name, values in tracked.items() if point.epoch in values}
-        for point in curve
-    ]
-    return json.dumps(points, indent=1) + "\n"
-
-
-def _by_epoch(measurements: Sequence[Measurement]) -> dict[str, dict[int, float]]:
-    return {item.metric: dict(item.by_epoch) for item in measurements if item.by_epoch}
+def curve_json(curve: Sequence[CurvePoint]) -> str:
+    """Return a learning curve as JSON, as the server sends it."""
+    return json.dumps([json.loads(point.model_dump_json()) for point in curve], indent=1) + "\n"
 
 
 def render_network(graph: TrialGraph) -> RenderableType:

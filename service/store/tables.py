@@ -133,6 +133,7 @@ curve_points = sa.Table(
     sa.Column("learning_rate", sa.Double, nullable=False),
     sa.Column("sparsity", sa.Double, nullable=False),
     sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("angle", sa.Double),
 )
 
 log_lines = sa.Table(

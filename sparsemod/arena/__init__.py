@@ -3,6 +3,7 @@
 `plan(problem)` -> `BufferPlan`; `problem(nodes, ...)` describes the memory that the generated C needs.
 """
 
+from sparsemod.arena.chains import Chain, Fused
 from sparsemod.arena.memory import MEMORY, Memory, Node
 from sparsemod.arena.nodes import Layout, layout
 from sparsemod.arena.planner import BufferPlan, plan
@@ -12,6 +13,8 @@ __all__ = [
     "MEMORY",
     "BufferPlan",
     "BufferProblem",
+    "Chain",
+    "Fused",
     "Layout",
     "Memory",
     "Moment",

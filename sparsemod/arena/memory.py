@@ -12,6 +12,9 @@ from sparsemod.kinds.dsp_depthwise import DspDepthwise
 from sparsemod.kinds.families import family_of
 from sparsemod.kinds.mve import mve_loops
 from sparsemod.kinds.mve_depthwise import MveDepthwise
+from sparsemod.kinds.v6m import v6m_loops
+from sparsemod.kinds.v6m_depthwise import V6mDepthwise
+from sparsemod.kinds.v6m_linear import v6m_linear
 from sparsemod.kinds.windows import Pair, Window
 from sparsemod.layouts import Tensors
 
@@ -77,7 +80,14 @@ MEMORY: Stage[MemoryRule] = Stage(
 """Memory rules by kind: (node, tensors) -> Memory."""
 
 
-@MEMORY.rules("linear", "concat", "flatten", "reshape", "transpose")
+@MEMORY.register("linear")
+def multiplied(node: Node, tensors: Tensors) -> Memory:
+    """Rule for a matrix times a vector, of which some kernels hold words of taps and sums in scratch."""
+    loops = v6m_linear(tensors.elements(node.inputs[0]), tensors.elements(node.output))
+    return Memory(own={} if loops is None else {"v6m": Memory(loops.scratch)})
+
+
+@MEMORY.rules("concat", "flatten", "reshape", "transpose")
 def apart(node: Node, tensors: Tensors) -> Memory:
     """Rule for a kernel without scratch whose output must not overlap its inputs."""
     return Memory()
@@ -111,6 +121,13 @@ def convolved(node: Node, tensors: Tensors) -> Memory:
         else:
             distance = walk.distance(channels, outputs, together=2, direct=True)
         own["mve"] = Memory(vector.scratch, distance)
+    narrow = v6m_loops(window, channels, outputs, (rows, columns))
+    if narrow is not None:
+        if isinstance(narrow, V6mDepthwise):
+            distance = narrow.distance * channels
+        else:
+            distance = walk.distance(channels, outputs, together=4)
+        own["v6m"] = Memory(narrow.scratch, distance)
     kernel = window.conv_kernel(channels, outputs)
     if kernel == "depthwise":
         return Memory(0, walk.channelwise_distance(channels), own)

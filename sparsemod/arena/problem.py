@@ -81,17 +81,21 @@ class BufferProblem:
         step = self.steps[index]
         if step.writes is None:
             return None
-        done |= 1 << index
-        found = None
-        size = self.sizes[step.writes]
-        for name, distance in step.overlaps.items():
-            given = self.sizes[name]
-            if self._masks[name] & ~done or (distance == 0 and size > given):
-                continue
-            growth = max(distance, size - given)
-            if growth < size and (found is None or growth < found.growth):
-                found = Overlap(name, distance, growth)
-        return found
+        return least_growth(self, step.overlaps, self.sizes[step.writes], done | 1 << index)
+
+
+def least_growth(problem: BufferProblem, overlaps: Mapping[str, int], size: int, done: int) -> Overlap | None:
+    """Return what a result of `size` bytes may overwrite once the steps in the mask `done` have run, of the buffers and distances in
+    `overlaps`, with the fewest further bytes; None when nothing saves memory."""
+    found = None
+    for name, distance in overlaps.items():
+        given = problem.sizes[name]
+        if problem.readers(name) & ~done or (distance == 0 and size > given):
+            continue
+        growth = max(distance, size - given)
+        if growth < size and (found is None or growth < found.growth):
+            found = Overlap(name, distance, growth)
+    return found
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sparsemod.calibration.least_squares import errors, fit
+from sparsemod.calibration.rows import NETWORKS as ROWS_NETWORKS
+from sparsemod.calibration.rows import rows_samples, with_rows
 from sparsemod.calibration.samples import samples
 from sparsemod.emulator import machine, versions
 from sparsemod.export.c.kernel_files import has_family, sources_on
@@ -37,9 +39,11 @@ def calibrate(
             measured.append(sample)
             progress(len(measured), total)
     fitted, judged = measured[:networks], measured[networks : networks + held_out]
-    model = fit(name, fitted + measured[networks + held_out :])
+    model = with_rows(
+        fit(name, fitted + measured[networks + held_out :]), rows_samples(name, min(ROWS_NETWORKS, networks))
+    )
     held_out_errors = errors(model, judged)
-    compiler, qemu = versions()
+    compiler, qemu = versions(machine(name).architecture)
     calibration = Calibration(
         networks=networks,
         held_out=held_out,

@@ -80,10 +80,10 @@ def _instructions(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
         for work in sample.works:
             count = sample.measured.per_layer[work.layer]
             rows[work.kernel].append((work.features, count, count + 0.02 * sample.measured.instructions))
-    return {kernel: _solve(layers) for kernel, layers in sorted(rows.items())}
+    return {kernel: nonnegative(layers) for kernel, layers in sorted(rows.items())}
 
 
-def _solve(rows: Sequence[tuple[Mapping[str, float], float, float]]) -> dict[str, float]:
+def nonnegative(rows: Sequence[tuple[Mapping[str, float], float, float]]) -> dict[str, float]:
     """Return feature -> positive coefficient for rows of (features, target, scale of the residual)."""
     names = list(dict.fromkeys(name for features, _, _ in rows for name in features))
     scales = np.array([w for _, _, w in rows])
@@ -161,7 +161,7 @@ def _flash(
         parts = {name for work in sample.works for name, count in work.parts.items() if count > 0}
         rest -= sum(function.bytes for function in functions.values() if parts & set(function.callers))
         rows.append((features, float(rest), float(sample.measured.flash)))
-    coefficients = _solve(rows)
+    coefficients = nonnegative(rows)
     code = {
         name.removeprefix("code "): v for name, v in coefficients.items() if not name.startswith("layer ")
     }

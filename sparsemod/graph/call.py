@@ -263,7 +263,7 @@ class Call:
         return name
 
     def parameter(self, weight: Constant) -> str | None:
-        """Return the weight's name in the module when it is a parameter of a conv or linear layer."""
+        """Return the weight's name in the module when it is a parameter of a conv, linear or recurrent layer."""
         return weight.key if weight.key in self.walker.layer_weights else None
 
     def _check_input(self, kind: str, tensor: str) -> None:

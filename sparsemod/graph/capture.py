@@ -147,11 +147,13 @@ def _graph(module: nn.Module, program: Program, inputs: Inputs) -> Graph:
 
 
 def _layer_weights(module: nn.Module) -> frozenset[str]:
-    """Return the names of the weights that are parameters of convolutions and linear layers."""
+    """Return the names of the weights that are parameters of convolutions, linear and recurrent layers."""
     return frozenset(
-        f"{path}.weight" if path else "weight"
+        f"{path}.{name}" if path else name
         for path, part in module.named_modules()
-        if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Linear) and part._parameters.get("weight") is not None
+        if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Linear | nn.RNNBase)
+        for name, parameter in part._parameters.items()
+        if parameter is not None and name.startswith("weight")
     )
 
 

@@ -25,7 +25,7 @@
 | matmul | two of any | products, rows, columns, inner; first and second: sizes, strides, offset (see `sparsemod.patterns`); factor |
 | offset | any | |
 | l2_normalize | any | axis |
-| gru, lstm | (steps, features) | units, steps, reverse, last: whether the output is the last step alone, lengths, state_bias (a key) |
+| gru, lstm | (steps, features) | units, steps, reverse, last: whether the output is the last step alone, lengths, state_bias (a key), parameters |
 | last_step, mean_steps | (steps, features) | lengths |
 | band_energies | (channels, length), the network's input | window, hop, rate, bands, low, high, mel, coefficients, floor |
 | window_statistics | (channels, length), the network's input | window, hop |
@@ -34,9 +34,9 @@
 of height 1: its windows have one row.
 
 `parameter` is the module's name of the convolution or linear weight from which an operator's weight comes. It is None for a computed
-weight and for one that belongs to no such layer; pruning methods only see weights with a name. In a deployed graph conv, linear and
-add also have `activation`: None, "relu" or "relu6". The weight and the bias of band_energies and window_statistics are a gain and an
-offset of each feature.
+weight and for one that belongs to no such layer; pruning methods only see weights with a name. `parameters` are the two names of a
+recurrent layer's weights, of the input and of the state. In a deployed graph conv, linear and add also have `activation`: None,
+"relu" or "relu6". The weight and the bias of band_energies and window_statistics are a gain and an offset of each feature.
 
 An operator whose attribute `lengths` is not 0 reads the number of valid steps of each sample as a second input, which is no tensor
 of the graph: of its own input max(1, number // `lengths`) steps are valid. The weight of gru and lstm is (gates x units, features + units): the matrix of the input beside that of the state, with

@@ -41,16 +41,18 @@ def taps_of(count: int, start: int = 0) -> list[tuple[int, int | None]]:
 
 @dataclass(frozen=True)
 class Turns:
-    """A sum of `steps` steps: written out, or `loops` turns of `count` steps, then `rest` steps."""
+    """A sum of `steps` steps: written out, or `loops` turns of `count` steps, at most `longest`, then `rest` steps."""
 
     steps: int
+    longest: int = _LONGEST
 
     @property
     def count(self) -> int:
         """Steps of one turn; 0 without a loop."""
         if self.steps <= _UNROLLED:
             return 0
-        return max(range(4, _LONGEST + 1), key=lambda count: (self.steps % count == 0, count))
+        counts = range(self.longest // 2, self.longest + 1)
+        return max(counts, key=lambda count: (self.steps % count == 0, count))
 
     @property
     def loops(self) -> int:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 
 from sparsemod.kinds.dsp import has_dsp
 from sparsemod.kinds.mve import has_mve
+from sparsemod.kinds.v6m import has_v6m
 
-FAMILIES: Mapping[str, Callable[[str], bool]] = {"dsp": has_dsp, "mve": has_mve}
+FAMILIES: Mapping[str, Callable[[str], bool]] = {"dsp": has_dsp, "mve": has_mve, "v6m": has_v6m}
 """Family -> whether a core runs its kernels: kernels/nn_FAMILY.h, and the templates whose names start with FAMILY_."""
 
 

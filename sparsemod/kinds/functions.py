@@ -2,7 +2,7 @@
 
 from sparsemod.kinds.kind import KINDS, Kind
 
-KINDS.add("table", Kind("table", "a function by table", elementwise=True, in_place=True))
+KINDS.add("table", Kind("table", "a function by table", elementwise=True, in_place=True, rows_outside="none"))
 KINDS.add(
     "prelu", Kind("prelu", "leaky activation with a slope per channel", in_place=True, per_channel=True)
 )

@@ -67,6 +67,9 @@ class Kind:
     """It reads the network's input, whose elements are 16-bit numbers then."""
     fixed_range: bool = False
     """Its output has a scale and zero point that do not depend on the samples."""
+    rows_outside: str | None = None
+    """Its kernel may compute some rows of the output at a time, from the rows that they depend on. The value says what rows above and
+    below its input hold: "zero" (the input's zero point), "lowest" (-128), or "none" where it may have no such padding."""
     captured: bool = True
     """A captured graph may contain it."""
     deployed: bool = True

@@ -6,7 +6,7 @@ KINDS.add(
     "conv",
     Kind(
         "conv", "convolution", window=True, positions=True, weighted=True, takes_affine=True, fuses_activation=True,
-        takes_padding=True,
+        takes_padding=True, rows_outside="zero",
     ),
 )  # fmt: skip
 KINDS.add(

@@ -1,9 +1,9 @@
 """All costs of a network from its deployed graph: planned before training, measured afterwards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from sparsemod.arena import plan
+from sparsemod.arena import Fused, plan
 from sparsemod.arena.dynamic_memory import dynamic_problem
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
@@ -11,6 +11,7 @@ from sparsemod.graph.macs import macs
 from sparsemod.measure import latency as latencies
 from sparsemod.measure import memory, size
 from sparsemod.measure.encodings import EncodingGoal
+from sparsemod.measure.fusing import FusionGoal, chosen_fusions
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.predicted import chosen_encodings, predict, predictions
 from sparsemod.records import Measurement
@@ -51,6 +52,8 @@ def costs(
     operations_per_second: float | None = None,
     goal: EncodingGoal | None = None,
     encodings: Mapping[str, str] | None = None,
+    fusion: FusionGoal | None = None,
+    fused: Sequence[Fused] | None = None,
     power_mode: str | None = None,
 ) -> dict[str, Measurement]:
     """Return model_size, working_memory, latency, macs, parameters and nonzeros of a deployed graph as measurements.
@@ -64,7 +67,8 @@ def costs(
     that of int8 kernels, as the method states.
 
     The encoding of weights with zeros determines instructions and flash: `encodings` (layer -> encoding) of the finished network, or
-    else the encodings chosen for `goal` (default: equal weight for flash and instructions of the device's core). `model_size`,
+    else the encodings chosen for `goal` (default: equal weight for flash and instructions of the device's core). The layers that run
+    together, some rows at a time, determine the arena: `fused` of the finished network, or else those chosen for `fusion` (default: none). `model_size`,
     `working_memory` and `latency` select the definition that becomes the value; `detail` holds the others, the memory timeline and
     the instructions per operator.
 
@@ -84,7 +88,16 @@ def costs(
 
     sizes = {"deployed": size.deployed_bytes(layers), "sparse": sparse, "nonzeros": left}
     moments, width = memory.timeline(graph), storage.activation_bytes
-    layout = graph_layout(graph, device.core)
+    left_of = _spread(layers, zeros) if nonzeros is None else nonzeros
+    has_operator_model = latency == "operators" or device.model in calibrated_cores()
+    if has_operator_model and encodings is None:
+        wish = goal or EncodingGoal(core=device.model, most_flash=float(device.flash))
+        encodings = chosen_encodings(graph, left_of, wish)
+    if storage.quantizes_inputs or not integer:
+        fused = ()
+    elif fused is None:
+        fused = () if fusion is None else chosen_fusions(graph, fusion, left_of, encodings)
+    layout = graph_layout(graph, device.core, fused)
     memory_plan = plan(dynamic_problem(layout, graph.tensors) if storage.quantizes_inputs else layout.problem)
     memories = {
         "arena": width * memory_plan.size,
@@ -93,14 +106,9 @@ def costs(
         "sparse_model_1": width * memory.sparse_model_1(graph),
         "sparse_model_2": width * memory.sparse_model_2(graph),
     }
-    left_of = _spread(layers, zeros) if nonzeros is None else nonzeros
-    has_operator_model = latency == "operators" or device.model in calibrated_cores()
     predicted = None
     if has_operator_model:
-        if encodings is None:
-            wish = goal or EncodingGoal(core=device.model, most_flash=float(device.flash))
-            encodings = chosen_encodings(graph, left_of, wish)
-        predicted = predict(graph, operator_model(device.model), memory_plan.size, left_of, encodings)
+        predicted = predict(graph, operator_model(device.model), memory_plan.size, left_of, encodings, fused)
     took = (
         latencies.by_macs(graph, operations_per_second)
         if predicted is None or latency == "macs"
@@ -119,18 +127,19 @@ def costs(
         ),
         measured(
             "working_memory", memories[working_memory], "B", _MEMORY_METHODS[working_memory].format(storage.name), definition=working_memory, **memories,
+            **({"fused": [{"layers": list(each.layers), "rows": each.rows} for each in fused]} if fused else {}),
             timeline=[
                 {"operator": m.operator, "bytes": width * m.bytes, "without_input": width * m.without_input} for m in moments
             ],
         ),
-        measured("latency", took.milliseconds, "ms", took.method + ("" if integer else ", as if it were int8"), definition=latency, instructions=took.instructions),
+        measured("latency", took.milliseconds, "ms", took.method + ("" if integer else ", as if it were int8"), definition=latency, instructions=took.instructions, **({"kernels": took.kernels} if took.kernels else {})),
         measured("macs", macs(graph), "MACs", "multiply-adds of conv, linear and matmul, taps on padding counted"),
         measured("parameters", weights, "weights", "weights of conv and linear, zeros included, biases not"),
         measured(
             "nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix, **({} if nonzeros is None else {"layers": dict(nonzeros)}),
         ),
         *(predictions(predicted, operator_model(device.model), measured) if predicted and integer else ()),
-        *([measured(ENERGY, *energy_of(device, predicted.instructions, took.method, power_mode))] if predicted and integer and device.power else ()),
+        *([measured(ENERGY, *energy_of(device, device.weighted(predicted.per_layer, took.kernels), took.method, power_mode))] if predicted and integer and device.power else ()),
     )  # fmt: skip
     return {measurement.metric: measurement for measurement in measurements}
 

@@ -9,6 +9,8 @@ from sparsemod.kinds.dsp import dsp_loops
 from sparsemod.kinds.dsp_linear import DspLinear
 from sparsemod.kinds.mve import MveAdd, mve_loops
 from sparsemod.kinds.mve_filters import mve_linear
+from sparsemod.kinds.v6m import v6m_loops
+from sparsemod.kinds.v6m_linear import v6m_linear
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 from sparsemod.measure.work import FEATURES, Features, Loops
@@ -92,10 +94,11 @@ def conv(tensors: Tensors, node: Node) -> Loops:
     kernel = node.window.conv_kernel(channels, outputs)
     loops = dsp_loops(node.window, channels, outputs, (size[0], size[1]))
     vector = mve_loops(node.window, channels, outputs, (size[0], size[1]))
+    narrow = v6m_loops(node.window, channels, outputs, (size[0], size[1]))
     name = "depthwise" if kernel == "depthwise" else "conv"
     own = {
         family: _generated(f"{family}_{name}", each)
-        for family, each in (("dsp", loops), ("mve", vector))
+        for family, each in (("dsp", loops), ("mve", vector), ("v6m", narrow))
         if each is not None
     }
     if kernel == "depthwise":
@@ -150,6 +153,9 @@ def linear(tensors: Tensors, node: Node) -> Loops:
         "dsp": _generated("dsp_linear", DspLinear(taps, outputs)),
         "mve": _generated("mve_linear", mve_linear(taps, outputs)),
     }
+    narrow = v6m_linear(taps, outputs)
+    if narrow is not None:
+        own["v6m"] = _generated("v6m_linear", narrow)
     return Loops("linear", features, own)
 
 

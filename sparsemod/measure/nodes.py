@@ -1,6 +1,8 @@
 """Convert a deployed graph's operators to nodes of the memory planner and the C kernels."""
 
-from sparsemod.arena import Layout, Node, layout
+from collections.abc import Sequence
+
+from sparsemod.arena import Fused, Layout, Node, layout
 from sparsemod.graph import Graph, Operator
 
 
@@ -16,12 +18,14 @@ def node(operator: Operator) -> Node:
     )
 
 
-def graph_layout(graph: Graph, core: str = "") -> Layout:
-    """Return the memory layout that the generated C uses for a deployed graph, with the kernels for `core` ("": for any core)."""
+def graph_layout(graph: Graph, core: str = "", fused: Sequence[Fused] = ()) -> Layout:
+    """Return the memory layout that the generated C uses for a deployed graph, with the kernels for `core` ("": for any core) and the
+    layers `fused` that run together."""
     return layout(
         [node(operator) for operator in graph.operators],
         graph.tensors,
         graph.inputs,
         tuple(graph.outputs.values()),
         core,
+        fused,
     )

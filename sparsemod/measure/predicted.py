@@ -1,14 +1,23 @@
 """Predictions of a core's calibrated model without execution: instructions, linked bytes of flash and RAM."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sparsemod.arena import plan
+from sparsemod.arena import Fused, plan
 from sparsemod.graph import Graph, Operator
 from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose, code_bytes, layer_flash
 from sparsemod.measure.nodes import graph_layout, node
 from sparsemod.measure.size import layer_sizes
-from sparsemod.measure.work import CONSTANTS, Weights, Work, encoded, layer_instructions, weights_of, works
+from sparsemod.measure.work import (
+    CONSTANTS,
+    ROWS,
+    Weights,
+    Work,
+    encoded,
+    layer_instructions,
+    weights_of,
+    works,
+)
 from sparsemod.records import Measurement
 from sparsemod.spec.methods import INT8
 from sparsemod.targets import OperatorModel, calibrated_cores, operator_model
@@ -41,18 +50,23 @@ def predict(
     arena: int | None = None,
     nonzeros: Mapping[str, int] | None = None,
     encodings: Mapping[str, str] | None = None,
+    fused: Sequence[Fused] = (),
 ) -> Predicted:
     """Return the model's prediction for a deployed graph as int8.
 
     `arena`: the planned size, when known. `nonzeros`: layer -> number of nonzero weights (default: all). `encodings`: layer ->
-    encoding of its weights (default: the smallest)."""
-    kernel_works = works(graph, nonzeros, encodings)
+    encoding of its weights (default: the smallest). `fused`: the layers that run together."""
+    kernel_works = works(graph, nonzeros, encodings, fused)
     work = tuple(each.on(model) for each in kernel_works)
     per_layer = {w.layer: _instructions(w, model) for w in work}
     code = model.code.get("base", 0.0) + code_bytes(model, work)
     calls = sum(layer_flash(model, each) for each in work)
-    stack = model.stack.get("base", 0.0) + max((_stack(model, w) for w in work), default=0.0)
-    size = plan(graph_layout(graph, model.core).problem).size if arena is None else arena
+    stack = model.stack.get("base", 0.0) + max(
+        (_stack(model, w) for w in work if w.kernel != ROWS), default=0.0
+    )
+    if any(each.kernel == ROWS for each in work):
+        stack += model.stack.get(ROWS, 0.0)
+    size = plan(graph_layout(graph, model.core, fused).problem).size if arena is None else arena
     # rounded up to whole words, as in the linked program
     return Predicted(
         per_layer,
@@ -74,6 +88,17 @@ def _stack(model: OperatorModel, work: Work) -> float:
     if work.calls in model.stack:
         return model.stack[work.calls]
     return max((size for calls, size in model.stack.items() if calls.split()[0] == work.kernel), default=0.0)
+
+
+def stack_bytes(core: str) -> float:
+    """Return the bytes of stack that any network needs at most on a core, by its model; 0 for a core without one.
+
+    A budget of RAM leaves the rest for the arena."""
+    if core not in calibrated_cores():
+        return 0.0
+    stack = operator_model(core).stack
+    around = stack.get("base", 0.0) + stack.get(ROWS, 0.0)
+    return around + max((size for calls, size in stack.items() if calls not in ("base", ROWS)), default=0.0)
 
 
 def constants(

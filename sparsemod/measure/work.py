@@ -4,10 +4,10 @@ The counts follow the loops of the kernels (`sparsemod/export/c/kernels`); calib
 kernels process four filters at a time, and the remaining ones one by one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sparsemod.arena import Node
+from sparsemod.arena import Chain, Fused, Node
 from sparsemod.errors import Unsupported
 from sparsemod.graph import Graph, Operator
 from sparsemod.graph.joins import copied
@@ -89,34 +89,78 @@ class Work:
         return self.kernel if self.encoding == "none" else f"{self.kernel} {self.encoding}"
 
 
+ROWS = "rows"
+"""The name of the code around the kernels of layers that run together, beside those of the kernels."""
+
+
 def works(
-    graph: Graph, nonzeros: Mapping[str, int] | None = None, encodings: Mapping[str, str] | None = None
+    graph: Graph,
+    nonzeros: Mapping[str, int] | None = None,
+    encodings: Mapping[str, str] | None = None,
+    fused: Sequence[Fused] = (),
 ) -> tuple[Work, ...]:
-    """Return one `Work` per kernel call of a deployed graph, in the graph's order; views call no kernel.
+    """Return one `Work` per layer that calls a kernel, in the graph's order; views call none. Where layers run together (`fused`), the
+    features are those of all calls, and after the last one follows the `Work` of the code around them, named after all.
 
     `nonzeros`: layer -> number of nonzero weights (default: all); `encodings`: layer -> encoding of its weights (default: the
     smallest). Both determine the cost of reading the weights. Raises Unsupported for a kind without a rule.
     """
+    layout = graph_layout(graph, fused=fused)
     operators = {operator.name: operator for operator in graph.operators}
-    calls = []
-    for node in graph_layout(graph).nodes:
-        loops = loops_of(node, graph.tensors)
-        kernel, features, own = loops.kernel, loops.features, loops.own
-        encoding = "none"
-        if (encodings or {}).get(node.name) == "plain":
-            own = {}
-        if node.traits.joins:
-            plain = sum(
-                graph.elements(name) for name in node.inputs if copied(graph, operators[node.name], name)
-            )
-            features |= {"copied": float(plain), "rescaled": features["rescaled"] - plain}
-        if "quad_words" in features:
-            stored = encoded(graph, operators[node.name], nonzeros, encodings)
-            encoding = stored.name
-            if encoding != "dense":
-                features, own = sparse_features(features, stored), {}
-        calls.append(Work(node.name, kernel, features, encoding, own))
+    calls: list[Work] = []
+    for index, node in enumerate(layout.nodes):
+        if index in layout.chains:
+            calls += chain_works(graph, layout.chains[index], operators, nonzeros, encodings)
+        else:
+            calls.append(_work(graph, node, graph.tensors, operators, nonzeros, encodings))
     return tuple(calls)
+
+
+def chain_works(
+    graph: Graph,
+    chain: Chain,
+    operators: Mapping[str, Operator],
+    nonzeros: Mapping[str, int] | None = None,
+    encodings: Mapping[str, str] | None = None,
+) -> list[Work]:
+    """Return the works of layers that run together, and that of the code around their kernels."""
+    found = []
+    for part in chain.parts:
+        tensors, times = part.tensors(graph.tensors), chain.calls(part)
+        one = _work(graph, part.node, tensors, operators, nonzeros, encodings)
+        own = {
+            family: replace(loops, features=_times(loops.features, times))
+            for family, loops in one.own.items()
+        }
+        found.append(replace(one, features=_times(one.features, times), own=own))
+    return [*found, Work(" + ".join(chain.fused.layers), ROWS, chain.work)]
+
+
+def _times(features: Mapping[str, float], times: int) -> Features:
+    return {name: times * count for name, count in features.items()}
+
+
+def _work(
+    graph: Graph,
+    node: Node,
+    tensors: Tensors,
+    operators: Mapping[str, Operator],
+    nonzeros: Mapping[str, int] | None,
+    encodings: Mapping[str, str] | None,
+) -> Work:
+    loops = loops_of(node, tensors)
+    features, own, encoding = loops.features, loops.own, "none"
+    if (encodings or {}).get(node.name) == "plain":
+        own = {}
+    if node.traits.joins:
+        plain = sum(graph.elements(name) for name in node.inputs if copied(graph, operators[node.name], name))
+        features |= {"copied": float(plain), "rescaled": features["rescaled"] - plain}
+    if "quad_words" in features:
+        stored = encoded(graph, operators[node.name], nonzeros, encodings)
+        encoding = stored.name
+        if encoding != "dense":
+            features, own = sparse_features(features, stored), {}
+    return Work(node.name, loops.kernel, features, encoding, own)
 
 
 def work_of(node: Node, tensors: Tensors) -> tuple[str, Features]:
@@ -137,8 +181,11 @@ def loops_of(node: Node, tensors: Tensors) -> Loops:
 def layer_instructions(
     kernel: str, features: Mapping[str, float], model: OperatorModel, layer: str = ""
 ) -> float:
-    """Return one layer's instructions, predicted by a core's model. Raises Unsupported for a kernel that the model was not fitted to."""
+    """Return one layer's instructions, predicted by a core's model; 0 for the code around layers that run together where the model
+    lacks it. Raises Unsupported for another kernel that the model was not fitted to."""
     coefficients = model.instructions.get(kernel)
+    if coefficients is None and kernel == ROWS:
+        return 0.0  # a model from before layers ran together
     if coefficients is None:
         hint = f"sparsemod calibrate --core {model.core} fits it"
         by = f"the operator model of {model.core}"

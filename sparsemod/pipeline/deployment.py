@@ -9,7 +9,8 @@ from sparsemod.decoding import Decoding
 from sparsemod.export.c.encoding import encoded_layers
 from sparsemod.graph import Graph, capture_one, deployed, without_ending
 from sparsemod.measure.encodings import EncodingGoal
-from sparsemod.measure.predicted import chosen_encodings
+from sparsemod.measure.fusing import FusionGoal, chosen_fusions
+from sparsemod.measure.predicted import chosen_encodings, stack_bytes
 from sparsemod.pipeline.problem import Problem
 from sparsemod.quantization import IntegerNetwork
 from sparsemod.quantization.dynamic_network import DynamicNetwork
@@ -48,6 +49,29 @@ def encoding_goal(problem: Problem) -> EncodingGoal:
     )
 
 
+def fusion_goal(problem: Problem) -> FusionGoal | None:
+    """Return what the layers that run together are chosen for, by the spec's `measure.fusion`, objectives and budgets; None: for nothing.
+
+    `auto`: `ram`, or `working_memory` where it is the arena, are objectives, or budgets that a network without such layers exceeds. The
+    device's RAM is a budget of `ram`. `smallest`: the smallest arena in any case.
+    """
+    spec, target = problem.spec, device(problem.spec.target.device)
+    if spec.measure.fusion == "off" or not spec.quantization.integer:
+        return None
+    budgets, arena = problem.objectives.budgets, spec.measure.working_memory == "arena"
+    limits = [budgets["working_memory"]] if arena and "working_memory" in budgets else []
+    limits.append(min(float(target.ram), budgets.get("ram", float(target.ram))) - stack_bytes(target.model))
+    memory = "ram" in spec.objectives or (arena and "working_memory" in spec.objectives)
+    smallest = spec.measure.fusion == "smallest"
+    return FusionGoal(
+        core=target.core,
+        model=target.model,
+        memory=memory or smallest,
+        instructions=not smallest and ("latency" in spec.objectives or ENERGY in spec.objectives),
+        most=max(1.0, min(limits)),
+    )
+
+
 def captured(module: nn.Module, problem: Problem) -> tuple[Graph, tuple[str, ...]]:
     """Return the captured graph, and the names of the last layers that it lacks.
 
@@ -76,11 +100,15 @@ def decoding_of(network: IntegerNetwork | DynamicNetwork, problem: Problem, data
 
 
 def encoded(network: IntegerNetwork, module: nn.Module, problem: Problem) -> IntegerNetwork:
-    """Return `network`, the integer form of `module`, with the weight encodings and the core chosen for the spec.
+    """Return `network`, the integer form of `module`, with the weight encodings, the core, and the layers that run together, chosen for
+    the spec.
 
     Raises the errors of `capture`.
     """
     graph = deployed(captured(module, problem)[0])
     layer_weights = {layer.name: layer.weights for layer in encoded_layers(network)}
-    encodings = chosen_encodings(graph, network.layer_nonzeros(), encoding_goal(problem), layer_weights)
-    return replace(network, encodings=encodings, core=device(problem.spec.target.device).core)
+    nonzeros, core = network.layer_nonzeros(), device(problem.spec.target.device).core
+    encodings = chosen_encodings(graph, nonzeros, encoding_goal(problem), layer_weights)
+    goal = fusion_goal(problem)
+    fused = () if goal is None else chosen_fusions(graph, goal, nonzeros, encodings)
+    return replace(network, encodings=encodings, core=core, fused=fused)

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from sparsemod.arena import Fused
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph import Graph, deployed
 from sparsemod.measure import costs
 from sparsemod.morphisms import Morph, morphs
 from sparsemod.pipeline import training_memory
-from sparsemod.pipeline.deployment import captured, encoding_goal
+from sparsemod.pipeline.deployment import captured, encoding_goal, fusion_goal
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.substituted import deployable
@@ -75,8 +76,9 @@ def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> d
     counted.
     """
     encodings = network.encodings if isinstance(network, IntegerNetwork) and network.encodings else None
+    fused = network.fused if isinstance(network, IntegerNetwork) else None
     graph, _ = captured(module, problem)
-    return _costs(problem, graph, nonzeros=network.layer_nonzeros(), encodings=encodings)
+    return _costs(problem, graph, nonzeros=network.layer_nonzeros(), encodings=encodings, fused=fused)
 
 
 def _costs(
@@ -86,6 +88,7 @@ def _costs(
     zeros: int = 0,
     nonzeros: Mapping[str, int] | None = None,
     encodings: Mapping[str, str] | None = None,
+    fused: Sequence[Fused] | None = None,
 ) -> dict[str, Measurement]:
     spec = problem.spec
     return costs(
@@ -101,6 +104,8 @@ def _costs(
         operations_per_second=spec.target.operations_per_second,
         goal=encoding_goal(problem),
         encodings=encodings,
+        fusion=fusion_goal(problem),
+        fused=fused,
         power_mode=spec.target.power_mode,
     )
 

@@ -105,5 +105,4 @@ def _train(
         keep_last=work.mode == "final",
     )
     work.curve = (*before, *map(numbered, outcome.curve))
-    work.angles += [(len(before) + epoch, degrees) for epoch, degrees in enumerate(outcome.angles, start=1)]
     return outcome

@@ -43,8 +43,7 @@ class Work:
     """One call of `sparsemod.pipeline.trial.evaluate`, which documents the arguments.
 
     `module` is the network after the stages so far. `integer` is the network whose accuracy counts.
-    `planned` maps metrics to the costs known before training. `angles` holds (epoch, degrees) where the training rule
-    measures them. `shared` lets stages pass values to later
+    `planned` maps metrics to the costs known before training. `shared` lets stages pass values to later
     stages, under names of their choice. `special`: how its training differs from the spec's.
     """
 
@@ -67,7 +66,6 @@ class Work:
     planned: dict[str, Measurement] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
     curve: Sequence[CurvePoint] = ()
-    angles: list[tuple[int, float]] = field(default_factory=list)
     trainings: int = 0
     inherited_epochs: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -150,9 +148,8 @@ class Work:
     def result(
         self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None
     ) -> TrialResult:
-        """Return the trial's result in its current form; that of a completed trial has the curve of its angles."""
-        complete = state is TrialState.COMPLETED and self.angles
-        tracked = (angle_measurement(self.angles),) if complete else ()
+        """Return the trial's result in its current form; that of a completed trial has the angle of its last epoch."""
+        tracked = angle_measurement(self.curve) if state is TrialState.COMPLETED else ()
         return TrialResult(
             state=state,
             measurements=(*measurements, *tracked),
@@ -180,13 +177,15 @@ class Work:
             self.reporter.log(f"{stage.name}: {seconds:.2f} s")
 
 
-def angle_measurement(angles: Sequence[tuple[int, float]]) -> Measurement:
-    """Return the angles (epoch, degrees) as a measurement: that of the last epoch, with the curve in its detail."""
-    epochs = f"{len(angles)} epoch{'s' if len(angles) > 1 else ''}"
-    return Measurement(
-        metric=ANGLE, value=angles[-1][1], unit="degrees", target="host", split="train",
-        method=f"angle between the rule's gradient and that of backpropagation, first batch of the last of {epochs}",
-        detail={"by_epoch": [list(one) for one in angles]},
+def angle_measurement(curve: Sequence[CurvePoint]) -> tuple[Measurement, ...]:
+    """Return the angle to the true gradient in the last epoch as a measurement, nothing where the rule measures none."""
+    measured = [point for point in curve if point.angle is not None]
+    return tuple(
+        Measurement(
+            metric=ANGLE, value=degrees, unit="degrees", target="host", split="train",
+            method=f"angle between the rule's gradient and that of backpropagation, first batch of epoch {point.epoch}",
+        )
+        for point in measured[-1:] if (degrees := point.angle) is not None
     )  # fmt: skip
 
 

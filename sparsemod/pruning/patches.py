@@ -1,15 +1,16 @@
 """Inputs of layers on training samples, as the matrices that their weights multiply."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import PackedSequence
 
 from sparsemod.graph.capture import evaluating
 from sparsemod.pruning.draws import generator
+from sparsemod.pruning.recurrent_patches import recurrent_inputs
 from sparsemod.sequences import Batch, call
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear
@@ -41,18 +42,23 @@ def layer_patches(
     """Return the inputs of the layers whose weights are `names`, in evaluation mode.
 
     `samples`: training samples, the first ones. `patches`: positions for each layer, drawn by `seed` from
-    those of all samples and of all calls of the layer. A layer that the network does not run is left out.
+    those of all samples and of all calls of the layer. Of a recurrent layer, positions are the valid steps; the
+    inputs of its weights of the state are the states before them. A layer that the network does not run is left out.
     """
-    wanted = {name: _owner(module, name) for name in names}
-    found: dict[str, list[Tensor]] = {name: [] for name in wanted}
+    found: dict[str, list[Tensor]] = {name: [] for name in names}
+    held: dict[str, list[str]] = {}
+    for name in found:
+        held.setdefault(name.rpartition(".")[0], []).append(name)
     handles = []
-    for name, layer in wanted.items():
+    for path, own in held.items():
 
-        def keep(part: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
-            x = given[0].data if isinstance(given[0], PackedSequence) else given[0]
-            found[name].append(_unfolded(part, x.detach()))
+        def keep(part: nn.Module, given: tuple[Any, ...], own: Sequence[str] = own) -> None:
+            inputs = recurrent_inputs(part, given[0]) if isinstance(part, nn.RNNBase) else {}
+            for name in own:
+                x = inputs.get(name.rpartition(".")[2])
+                found[name].append(_unfolded(part, given[0].detach()) if x is None else x.unsqueeze(1))
 
-        handles.append(layer.register_forward_pre_hook(keep))
+        handles.append(module.get_submodule(path).register_forward_pre_hook(keep))
     left = samples
     try:
         with evaluating(module), torch.no_grad():
@@ -73,13 +79,9 @@ def layer_patches(
     return result
 
 
-def _owner(module: nn.Module, name: str) -> nn.Module:
-    return module.get_submodule(name.rpartition(".")[0])
-
-
 def _unfolded(layer: nn.Module, x: Tensor) -> Tensor:
     """Return a layer's input (samples, ...) as (samples x positions, groups, inputs of a filter)."""
-    if isinstance(layer, nn.Linear | nn.RNNBase):  # a step of a sequence is a position
+    if isinstance(layer, nn.Linear):  # a step of a sequence is a position
         return x.reshape(-1, 1, x.shape[-1])
     if not isinstance(layer, nn.Conv1d | nn.Conv2d):
         raise TypeError(f"no convolution or linear layer: {type(layer).__name__}")

@@ -17,6 +17,13 @@ def planned_pruned(weights: int, sparsity: float) -> int:
     return math.floor(check_sparsity(sparsity) * weights + 0.5)
 
 
+def reached_note(reached: float, wanted: float) -> tuple[str, ...]:
+    """Return a sentence on the share of the weights that pruning removed if it is not within 0.5 % of `wanted`."""
+    if abs(reached - wanted) <= 0.005:
+        return ()
+    return (f"pruning removed {reached:.4f} of the weights, the nearest reachable share to {wanted:g}",)
+
+
 def planned_keep(filters: int, sparsity: float) -> int:
     """Return how many of a layer's `filters` filters stay: (1 - sparsity) x filters rounded up, at least one.
 

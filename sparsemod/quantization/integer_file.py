@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsemod.arena import Fused
 from sparsemod.decoding import Decoding
 from sparsemod.errors import InvalidInput
 from sparsemod.quantization.files import described, pack, stored_layer, unpack
@@ -44,6 +45,8 @@ def content(network: Mapping[str, Any]) -> bytes:
         header["encodings"] = dict(network["encodings"])
     if network["core"]:
         header["core"] = network["core"]
+    if network["fused"]:
+        header["fused"] = [[list(fused.layers), fused.rows] for fused in network["fused"]]
     if network["classes"]:
         header["classes"] = list(network["classes"])
     if network["decoding"] is not None:
@@ -80,6 +83,9 @@ def fields_of(data: bytes) -> dict[str, Any]:
             "decoding": None if decoding is None else Decoding.from_dict(decoding),
             "encodings": dict(header.get("encodings", {})),
             "core": str(header.get("core", "")),
+            "fused": tuple(
+                Fused(tuple(map(str, layers)), int(rows)) for layers, rows in header.get("fused", ())
+            ),
             **names,
         }
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:

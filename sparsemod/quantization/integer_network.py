@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsemod.arena import Fused
 from sparsemod.decoding import Decoding
 from sparsemod.errors import InvalidInput
 from sparsemod.kinds.encodings import ENCODINGS
@@ -59,6 +60,7 @@ class IntegerNetwork(Evaluation):
     other_outputs: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     core: str = ""
+    fused: tuple[Fused, ...] = ()
 
     def __post_init__(self) -> None:
         available = set(self.inputs)
@@ -99,6 +101,15 @@ class IntegerNetwork(Evaluation):
             if name not in weighted or encoding not in ENCODINGS:
                 raise InvalidInput(
                     f"encodings.{name}", encoding, f"a layer with weights, one of {', '.join(ENCODINGS)}"
+                )
+        names_of = [layer.name for layer in self.layers]
+        for fused in self.fused:
+            missing = [name for name in fused.layers if name not in names_of]
+            if missing or len(fused.layers) < 2 or fused.rows < 1:
+                raise InvalidInput(
+                    "fused",
+                    (fused.layers, fused.rows),
+                    "two or more layers of the network, and at least one row",
                 )
         if self.classes and len(self.classes) != outputs:
             raise InvalidInput("classes", self.classes, f"a name for each of {outputs} outputs")

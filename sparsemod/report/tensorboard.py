@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sparsemod.errors import ToolsMissing
 from sparsemod.records import Candidate, CurvePoint, TrialRecord
+from sparsemod.units import ANGLE
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 class TensorBoardLog:
     """Writes FOLDER/TRIAL/events.*, a run of TensorBoard for each trial.
 
-    A run has the curves by epoch, those of measurements too, and the trial's parameters with its measurements for TensorBoard's table of
-    hyperparameters. A trial that is started again replaces its run. Raises ToolsMissing without the package tensorboard.
+    A run has the curves by epoch, and the trial's parameters with its measurements for TensorBoard's table of hyperparameters. A trial that is started again replaces its run. Raises ToolsMissing without the package tensorboard.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,6 +42,8 @@ class TensorBoardLog:
             return
         for name in ("train_loss", "validation_loss", "validation_error", "learning_rate", "sparsity"):
             self._writer.add_scalar(name, getattr(point, name), point.epoch)
+        if point.angle is not None:
+            self._writer.add_scalar(ANGLE, point.angle, point.epoch)
         self._writer.flush()
 
     def finish(self, record: TrialRecord) -> None:
@@ -53,9 +55,6 @@ class TensorBoardLog:
             for name, value in record.candidate.parameters.items()
         }
         parameters |= {"round": record.candidate.round, "seed": record.seed}
-        for measurement in record.measurements:
-            for epoch, value in measurement.by_epoch:
-                self._writer.add_scalar(measurement.metric, value, epoch)
         results = {f"result/{name}": value for name, value in record.values().items()}
         self._writer.add_hparams(parameters, results, run_name=".", global_step=round(record.trained_epochs))
         self.close()

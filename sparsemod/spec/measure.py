@@ -22,6 +22,10 @@ class MeasureSpec(_Part):
             description="`arena`: the static memory that the generated C links; `peak`, `peak_without_input`: peak of live activations over the execution order, with or without the input buffer; or SpArSe's two models.",
         )
     )
+    fusion: Literal["auto", "smallest", "off"] = Field(
+        "auto",
+        description="Layers that run together in C, some rows at a time, so that the maps between them never exist as a whole; no multiply-add is repeated. `auto`: where `ram` (or `working_memory`, as `arena`) is an objective, or a budget that is exceeded otherwise; `smallest`: for the smallest arena in any case; `off`: never.",
+    )
     latency: Literal["operators", "macs"] = Field(
         "operators",
         description="`operators`: per-operator instruction model of the device's core; `macs`: MACs / operations_per_second.",

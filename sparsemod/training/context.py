@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsemod.graph.capture import evaluating
-from sparsemod.sequences import Batch, call
+from sparsemod.sequences import Batch, call, plain_kernels
 from sparsemod.training.resident import Samples
 from sparsemod.training.rules import LossFunction
 
@@ -48,7 +48,7 @@ class TrainingContext:
         count, parameters = left, dict(self.module.named_parameters())
         parameters = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
         total = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-        with evaluating(self.module), torch.enable_grad():
+        with evaluating(self.module), plain_kernels(self.module), torch.enable_grad():
             for x, y in self.batches():
                 if left <= 0:
                     break

@@ -241,7 +241,6 @@ class _Training:
             checkpoint=checkpoint,
             seconds=time.perf_counter() - began,
             kept=self.kept,
-            angles=self.rule.degrees()[: len(self.curve)],
             notes=tuple(
                 filter(
                     None,
@@ -312,6 +311,7 @@ class _Training:
         validation_loss, validation_error = self.group.decided(*validated)
         if not math.isfinite(validation_loss):
             return None
+        angles = self.rule.degrees()
         return CurvePoint(
             epoch=epoch,
             train_loss=train_loss,
@@ -319,6 +319,7 @@ class _Training:
             validation_error=validation_error,
             learning_rate=self.rate.at(self.start_epoch * len(self.bounds) + first_step),
             sparsity=0.0 if self.pruner is None else self.pruner.sparsity,
+            angle=angles[epoch - 1] if angles else None,
         )
 
     def _record_epoch(self, point: CurvePoint) -> None:

@@ -19,9 +19,7 @@ class TrainingOutcome:
     finished, or full sparsity was not reached). `stopped`: the caller's `should_stop` ended it;
     `checkpoint` continues it (empty after a divergence). `early`: patience ran out. `diverged`: the epoch
     in which a loss or a weight became infinite or not a number, which ended the training. `seconds`: wall
-    time of this call. `angles`: the angles, in degrees, between the gradient of the training rule and that of
-    backpropagation, epoch by epoch; empty if they were not measured. `notes`: what the training rule says about it. `kept`: the weights after the epoch that the caller
-    named, None when it named none or training did not get there.
+    time of this call. `notes`: what the training rule says about it. `kept`: the weights after the epoch that the caller named, None when it named none or training did not get there.
     """
 
     curve: tuple[CurvePoint, ...]
@@ -31,7 +29,6 @@ class TrainingOutcome:
     diverged: int | None
     checkpoint: bytes
     seconds: float
-    angles: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     kept: "Mapping[str, Tensor] | None" = None
 

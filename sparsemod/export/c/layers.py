@@ -54,7 +54,8 @@ class CLayer:
     """A layer of the project:
     `index` in execution order (the argument of `nn_profile`), the layer's `name` in the network, the `kernels` that it calls, its
     `encoding` ("" without weights), the bytes of its weights, biases and scales, whether it has a kernel of its own (`special`), and
-    else why it runs the plain one (`plain`; "" where the core has no such kernels)."""
+    else why it runs the plain one (`plain`; "" where the core has no such kernels). `fused`: the last layer of those that run together with
+    it, "" for a layer on its own; `nn_profile` is called after the last one."""
 
     index: int
     name: str
@@ -65,6 +66,7 @@ class CLayer:
     data_bytes: int
     special: bool = False
     plain: str = ""
+    fused: str = ""
 
 
 @dataclass
@@ -98,7 +100,7 @@ class Context:
     """The context of a layer: the network, its memory, the identifier prefix of the layer's constants, and the encodings of weights.
 
     `arrays`: the prefix of its arrays, when another form of the network has the same ones. `core`: the core for which layers may have
-    kernels of their own; "" for none.
+    kernels of their own; "" for none. `images`: the images of tensors of which the layer reads or makes some rows at a time.
     """
 
     network: IntegerNetwork
@@ -107,6 +109,7 @@ class Context:
     encodings: Mapping[str, str]
     arrays: str = ""
     core: str = ""
+    images: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     @property
     def array_name(self) -> str:
@@ -119,11 +122,11 @@ class Context:
 
     def image(self, tensor: str) -> tuple[int, int, int]:
         """Return a tensor's shape for the kernels: (channels, rows, columns)."""
-        return self.network.named.image(tensor)
+        return self.images.get(tensor) or self.network.named.image(tensor)
 
     def size(self, tensor: str) -> int:
         """Return the number of a tensor's elements."""
-        return self.network.named.elements(tensor)
+        return math.prod(self.image(tensor))
 
     def shape(self, tensor: str) -> tuple[int, ...]:
         """Return a tensor's shape, channels first."""

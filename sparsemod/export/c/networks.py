@@ -1,11 +1,14 @@
 """The C project of a deployed network of either kind: integer, or dynamically quantized."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from sparsemod.arena import Fused
 from sparsemod.export.c import dynamic
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.dynamic.project import DynamicProject
 from sparsemod.export.c.kernel_files import has_family
+from sparsemod.export.c.layers import CLayer
 from sparsemod.export.c.project import CProject, generate
 from sparsemod.export.names import DEFAULT
 from sparsemod.quantization.dynamic_network import DynamicNetwork
@@ -28,13 +31,29 @@ def generate_any(
 def kernel_choices(network: CNetwork, core: str) -> dict[str, str]:
     """Return layer -> the kernel that it runs on `core`: "generated" for its shape, or "shared", with the reason.
 
-    Empty for a core without generated kernels, and for a dynamically quantized network. Raises Unsupported, InvalidInput."""
-    if isinstance(network, DynamicNetwork) or not has_family(core):
+    Of layers that run together, some rows at a time, it says so. Empty for a core without generated kernels if no layers run together, and
+    for a dynamically quantized network. Raises Unsupported, InvalidInput."""
+    if isinstance(network, DynamicNetwork) or not (has_family(core) or network.fused):
         return {}
     return {
-        layer.name: "generated" if layer.special else f"shared: {layer.plain}" if layer.plain else "shared"
+        layer.name: ", ".join(words)
         for layer in generate(network, core=core).layers
+        if (words := _words(layer, network.fused, has_family(core)))
     }
+
+
+def _words(layer: CLayer, fused: Sequence[Fused], generated: bool) -> list[str]:
+    words = ["generated" if layer.special else f"shared: {layer.plain}" if layer.plain else "shared"]
+    words = words if generated else []
+    for each in fused:
+        if layer.name in each.layers:
+            rows = "a row" if each.rows == 1 else f"{each.rows} rows"
+            words.append(f"{rows} of {each.layers[-1]} at a time, together with {_others(layer.name, each)}")
+    return words
+
+
+def _others(name: str, fused: Fused) -> str:
+    return ", ".join(other for other in fused.layers if other != name)
 
 
 def project_any(network: CNetwork, folder: Path | str, *, name: str = DEFAULT) -> CProject | DynamicProject:

@@ -70,6 +70,7 @@ def _printed(network: IntegerNetwork) -> str:
 
 def _readme(project: Described, device: str | None) -> str:
     network, arena = project.parts.network, project.arena
+    alive = dict(arena.timeline)
     layers = [
         {
             "index": layer.index,
@@ -78,9 +79,9 @@ def _readme(project: Described, device: str | None) -> str:
             "encoding": layer.encoding,
             "special": "yes" if layer.special else f"no: {layer.plain}" if layer.plain else "-",
             "data_bytes": layer.data_bytes,
-            "alive": alive,
+            "alive": alive[layer.fused or layer.name],
         }
-        for layer, (_, alive) in zip(project.layers, arena.timeline, strict=True)
+        for layer in project.layers
     ]
     values = {**common(project.parts), "classes": [label_cell(label) for label in network.classes]}
     return filled(
@@ -92,6 +93,10 @@ def _readme(project: Described, device: str | None) -> str:
         macs=sum(info.macs for info in network.layers_info()),
         normalization=normalization(network),
         layers=layers,
+        fused=[
+            {"layers": ", ".join(map(cell, chain.fused.layers)), "rows": chain.fused.rows}
+            for chain in arena.layout.chains.values()
+        ],
         core=project.core if any(layer.special or layer.plain for layer in project.layers) else "",
     )
 

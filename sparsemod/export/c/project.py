@@ -5,16 +5,19 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from sparsemod.arena import Fused
 from sparsemod.errors import Conflict, InvalidInput, Unsupported
 from sparsemod.export.c import pages, sources, text
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.encoding import encodings as stored_encodings
 from sparsemod.export.c.kernel_files import kernel_sources
 from sparsemod.export.c.layers import EMITTERS, CLayer, Context, Emitted, emit
+from sparsemod.export.c.rows import Grouped, grouped
 from sparsemod.export.c.streaming import Streaming, streaming
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.files import move, scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.layers import Layer
 
 HEADER = "kernels/nn.h"
 _REQUANTIZING = (
@@ -112,9 +115,10 @@ def project(
     device: str | None = None,
     encodings: Mapping[str, str] | None = None,
     core: str | None = None,
+    fused: Sequence[Fused] | None = None,
 ) -> CProject:
     """Write the C project of a network into `folder` and return it; see `generate` and `CProject.write`."""
-    c_project = generate(network, name=name, device=device, encodings=encodings, core=core)
+    c_project = generate(network, name=name, device=device, encodings=encodings, core=core, fused=fused)
     c_project.write(folder)
     return c_project
 
@@ -126,30 +130,31 @@ def generate(
     device: str | None = None,
     encodings: Mapping[str, str] | None = None,
     core: str | None = None,
+    fused: Sequence[Fused] | None = None,
 ) -> CProject:
     """Return the C project of a network: C99, self-contained, no allocation, bit for bit the interpreter's results.
 
     `name`: prefix of the files and functions. `device`: a title for the README. `encodings` (layer -> encoding; dense for absent
     layers) replaces the network's choice of encodings (see `sparsemod.export.c.encoding`). `core`: the core for which layers get kernels
-    of their own (see `sparsemod.export.c.special`; default: the network's, "" for none). Other cores run the same files. Raises InvalidInput for a name that is
-    invalid in C or a size beyond the kernels' fields, Unsupported for a layer without a kernel.
+    of their own (see `sparsemod.export.c.special`; default: the network's, "" for none). Other cores run the same files. `fused`: the layers
+    that run together, some rows at a time (default: the network's choice; see `sparsemod.arena.chains`). Raises InvalidInput for a name
+    that is invalid in C, a size beyond the kernels' fields, or layers that cannot run together, Unsupported for a layer without a kernel.
     """
     checked_name(name)
     for layer in network.layers:
         EMITTERS.rule(layer.kind, layer.name)  # check before planning, so that the error names the export
     stored = stored_encodings(network) if encodings is None else encodings
     core = network.core if core is None else core
-    arena = plan(network, core)
-    by_output = {layer.output: layer for layer in network.layers}
-    nodes = [arena.layout.nodes[index] for index in arena.plan.order]
+    arena = plan(network, core, fused)
+    by_name = {layer.name: layer for layer in network.layers}
+    steps = grouped(arena)
+    layers_of = [(step, place) for step in steps for place in range(len(step.nodes))]
+    nodes = [step.nodes[place] for step, place in layers_of]
     names = [text.layer_name(name, index, node.name) for index, node in enumerate(nodes)]
     emitted = sources.unshared(
         [
-            emit(
-                Context(network, arena.layout, identifier, stored, core=core),
-                by_output[node.output],
-            )
-            for node, identifier in zip(nodes, names, strict=True)
+            _emitted(Context(network, arena.layout, identifier, stored, core=core), by_name, step, place)
+            for (step, place), identifier in zip(layers_of, names, strict=True)
         ]
     )
     layers = tuple(
@@ -163,13 +168,27 @@ def generate(
             code.data_bytes,
             code.special is not None,
             code.plain,
+            "" if step.chain is None else step.chain.name,
         )
-        for index, (node, identifier, code) in enumerate(zip(nodes, names, emitted, strict=True))
+        for index, (node, identifier, code, (step, _)) in enumerate(
+            zip(nodes, names, emitted, layers_of, strict=True)
+        )
     )
     identifiers = {node.name: identifier for node, identifier in zip(nodes, names, strict=True)}
-    steps, refused = _streaming(network, name, identifiers, stored, emitted)
-    parts = sources.Parts(name, network, arena, nodes, tuple(names), tuple(emitted), steps, refused)
+    stream, refused = _streaming(network, name, identifiers, stored, emitted)
+    parts = sources.Parts(name, network, arena, nodes, tuple(names), tuple(emitted), steps, stream, refused)
     return CProject(name, arena, layers, parts, device, core)
+
+
+def _emitted(context: Context, by_name: Mapping[str, Layer], step: Grouped, place: int) -> Emitted:
+    """Return the C code of a step's layer; where layers run together, that of one call."""
+    layer = by_name[step.nodes[place].name]
+    if step.chain is None:
+        return emit(context, layer)
+    part = step.chain.parts[place]
+    if layer.traits.window:
+        layer = replace(layer, padding=part.node.window.padding)  # type: ignore[call-arg]
+    return emit(replace(context, images=part.images), layer)
 
 
 def _streaming(

@@ -1,7 +1,8 @@
 """Generators of the C files: header, network and weights."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from sparsemod.decoding import Decoding
 from sparsemod.export.c import text
 from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.export.c.layers import Array, Emitted
+from sparsemod.export.c.rows import ROWS_FUNCTIONS, Grouped, RowsCode
 from sparsemod.export.c.streaming import Streaming
 from sparsemod.layouts import Shape, TensorLayout
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -19,7 +21,8 @@ from sparsemod.templates import render
 
 @dataclass(frozen=True)
 class Parts:
-    """The input of the file generators; nodes, identifiers and emitted C in execution order."""
+    """The input of the file generators; nodes, identifiers and emitted C in execution order. `steps`: the same nodes, those together
+    that run together."""
 
     name: str
     network: IntegerNetwork
@@ -27,6 +30,7 @@ class Parts:
     nodes: Sequence[Node]
     identifiers: tuple[str, ...]
     emitted: tuple[Emitted, ...]
+    steps: tuple[Grouped, ...]
     streaming: Streaming | None = None
     no_streaming: str = ""
 
@@ -165,13 +169,16 @@ def _constants(word: str, values: tuple[float, ...], each: str) -> list[str]:
 
 def body(parts: Parts) -> str:
     """Return NAME.c: the arena, the kernel calls in order, and the functions around them."""
-    network = parts.network
+    network, steps = parts.network, _steps(parts)
     return filled(
         "network.c",
         **common(parts),
         first_copies=[copy for copy in _copies(parts) if copy["given"]],
         last_copies=[copy for copy in _copies(parts) if not copy["given"]],
-        layers=[_layer(parts, index) for index in range(len(parts.nodes))],
+        layers=steps,
+        rows={
+            name for name in ROWS_FUNCTIONS for step in steps if any(name in line for line in step["calls"])
+        },
         normalization=normalization_tables(network.normalization, network.input_shape),
         labels=[text.string(label) for label in network.classes],
         place=place_of(network.input_shape, network.input_layout, network.output_shape),
@@ -205,26 +212,49 @@ def normalization_tables(
     }
 
 
-def _layer(parts: Parts, index: int) -> dict[str, Any]:
-    node, emitted = parts.nodes[index], parts.emitted[index]
-    network = parts.network
+def _steps(parts: Parts) -> list[dict[str, Any]]:
+    """Return the calls of each step, its title, and the index of its last layer."""
+    found, first = [], 0
+    for step in parts.steps:
+        indices = range(first, first + len(step.nodes))
+        scratch = parts.arena.plan.scratch.get(str(step.index))
+        if step.chain is None:
+            place = "" if scratch is None else _place(scratch)
+            lines = _calls(parts, first, {"scratch": place})
+        else:
+            addresses = {name: _address(parts, name) for name in (*step.chain.inputs, step.chain.output)}
+            zeros = {name: tensor.zero_point for name, tensor in parts.network.tensors.items()}
+            holes = [functools.partial(_calls, parts, index) for index in indices]
+            lines = RowsCode(step.chain, addresses, scratch or 0, zeros, holes).lines()
+        titles = [_title(parts, index) for index in indices]
+        found.append(
+            {"index": indices[-1], "titles": titles, "calls": lines, "fused": step.chain is not None}
+        )
+        first = indices.stop
+    return found
+
+
+def _title(parts: Parts, index: int) -> str:
+    node, network = parts.nodes[index], parts.network
     shapes = [text.shape(network.tensors[n]) for n in node.inputs]
     sizes = " and ".join(dict.fromkeys(shapes)) if len(shapes) < 3 else f"{len(shapes)} tensors"
-    step = str(parts.arena.layout.nodes.index(node))
-    scratch = parts.arena.plan.scratch.get(step)
-    holes = {f"in{i}": _address(parts, n) for i, n in enumerate(node.inputs)}
-    holes["out"] = _address(parts, node.output)
-    holes["scratch"] = "" if scratch is None else _place(scratch)
-    title = f"{emitted.title}. {sizes} -> {text.shape(network.tensors[node.output])}"
+    made = text.shape(network.tensors[node.output])
+    return f"{index}. {text.comment(node.name)!r}: {parts.emitted[index].title}. {sizes} -> {made}"
+
+
+def _calls(parts: Parts, index: int, holes: Mapping[str, str]) -> list[str]:
+    """Return the calls of a layer; `holes` has the addresses that are not those of its tensors."""
+    node, emitted = parts.nodes[index], parts.emitted[index]
+    if "out" not in holes:
+        holes = {f"in{i}": _address(parts, n) for i, n in enumerate(node.inputs)} | {
+            "out": _address(parts, node.output),
+            **holes,
+        }
     calls = [call.format(**holes) for call in emitted.calls]
     if emitted.special is not None:
         special = [call.format(**holes) for call in emitted.special.calls]
         calls = [f"#if {emitted.special.condition}", *special, "#else", *calls, "#endif"]
-    return {
-        "index": index,
-        "title": f"{text.comment(node.name)!r}: {title}",
-        "calls": calls,
-    }
+    return calls
 
 
 def _address(parts: Parts, tensor: str) -> str:
@@ -238,6 +268,11 @@ def _address(parts: Parts, tensor: str) -> str:
         made = {each["tensor"]: str(each["argument"]) for each in _outputs(parts)}
         return made[layout.outside[buffer]]
     return _place(parts.arena.plan.offsets[buffer])
+
+
+def output_addresses(parts: Parts) -> tuple[str, ...]:
+    """Return the address of each layer's output when its kernel has run, as an expression inside NAME_run."""
+    return tuple(_address(parts, node.output) for node in parts.nodes)
 
 
 def _copies(parts: Parts) -> list[dict[str, Any]]:

@@ -46,10 +46,15 @@ SPECIAL: Stage[Rule] = Stage("the kernels of single shapes", builtin=("sparsemod
 HELIUM: Stage[Rule] = Stage("the kernels of single shapes on Helium", builtin=("sparsemod.export.c @HELIUM",))
 """The same for cores with vector instructions (MVE)."""
 
+NARROW: Stage[Rule] = Stage(
+    "the kernels of single shapes on Armv6-M", builtin=("sparsemod.export.c @NARROW",)
+)
+"""The same for cores with 16-bit instructions alone (Armv6-M)."""
+
 
 def special(context: Any, layer: Any) -> Special | Plain | None:
     """Return the layer's own kernel for the core of `context`, or why it runs the plain one; None where the core has no such kernels."""
-    for stage in (SPECIAL, HELIUM):
+    for stage in (SPECIAL, HELIUM, NARROW):
         if stage.has(layer.kind):
             found = stage.rule(layer.kind, layer.name)(context, layer)
             if found is not None:

@@ -66,7 +66,7 @@ def _layers(call: Call, kind: str, tensors: int) -> None:
     _check_start(call)
     call.arguments["sequence"] = source
     source = _in_steps(call, source)
-    flat = [walker.values[node].tensor for node in call["params"]]
+    flat = [walker.values[node] for node in call["params"]]
     per_cell = tensors if call["has_biases"] else 2
     directions = 2 if call["bidirectional"] else 1
     if len(flat) != per_cell * directions * call["num_layers"]:
@@ -107,14 +107,15 @@ def _in_steps(call: Call, source: str) -> str:
 
 
 def _cell(
-    call: Call, kind: str, source: str, parameters: list[Tensor], layer: int, reverse: bool, lengths: int
+    call: Call, kind: str, source: str, constants: list[Constant], layer: int, reverse: bool, lengths: int
 ) -> str:
-    of_input, of_state, *biases = parameters
+    of_input, of_state, *biases = (constant.tensor for constant in constants)
     if not biases:
         biases = [of_input.new_zeros(len(of_input))] * 2
     steps, units = call.walker.shapes[source][0], of_state.shape[1]
     attributes = {
-        "units": units, "steps": steps, "reverse": reverse, "last": False, "lengths": lengths, "parameter": None,
+        "units": units, "steps": steps, "reverse": reverse, "last": False, "lengths": lengths,
+        "parameters": tuple(call.parameter(constant) for constant in constants[:2]),
     }  # fmt: skip
     return call.emit(
         kind, (source,), attributes, Constant(torch.cat([of_input, of_state], 1)), Constant(biases[0]),

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from sparsemod.pruning.base import Plan
 from sparsemod.pruning.masks import MaskConfig, MaskMethod
+from sparsemod.pruning.plan import reached_note
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -167,7 +168,6 @@ class FilterMethod(MaskMethod[C]):
     @property
     def notes(self) -> tuple[str, ...]:
         """See Method. Says the nearest reachable share where it differs by more than 0.5 % of the weights."""
-        reached, wanted = self.sparsity, self.config.sparsity
-        if self.config.of != "weights" or not self._at_target or abs(reached - wanted) <= 0.005:
+        if self.config.of != "weights" or not self._at_target:
             return ()
-        return (f"pruning removed {reached:.4f} of the weights, the nearest reachable share to {wanted:g}",)
+        return reached_note(self.sparsity, self.config.sparsity)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sparsemod.errors import InvalidInput
 from sparsemod.pruning.base import Context, Method, Plan
-from sparsemod.pruning.plan import check_sparsity
+from sparsemod.pruning.plan import check_sparsity, reached_note
 from sparsemod.pruning.schedules import SCHEDULES
 from sparsemod.spec import methods
 from sparsemod.spec.methods import PruningConfig, PruningSchedule
@@ -27,7 +27,10 @@ class LowRankConfig(PruningConfig):
     replaces_layers = True
 
     sparsity: float = Field(
-        0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers to remove."
+        0.5,
+        ge=0,
+        lt=1,
+        description="Share of all weights of convolutions, linear and recurrent layers to remove.",
     )
     schedule: PruningSchedule = Field(
         default_factory=lambda: methods.PRUNING_SCHEDULES.config("one-shot"),
@@ -42,7 +45,7 @@ class LowRankMethod(Method[C]):
     """Replaces convolutions and linear layers by chains of smaller layers; training then continues.
 
     The weights left are those nearest to (1 - sparsity) of all that ranks can reach; biases do not count.
-    Grouped convolutions stay, and so does a layer whose chain would be larger. A chain's weights are trained
+    Recurrent layers and grouped convolutions stay, and so does a layer whose chain would be larger. A chain's weights are trained
     like any others.
     """
 
@@ -126,6 +129,7 @@ class LowRankMethod(Method[C]):
         from torch import nn
 
         from sparsemod.pruning.low_rank.layers import Decomposed, decomposable
+        from sparsemod.pruning.weights.prunable import prunable_weights
 
         total, paths, seen = 0, [], set()
         module = self._held()
@@ -138,6 +142,8 @@ class LowRankMethod(Method[C]):
                 layer = layer.original
                 total += layer.weight.numel()
                 paths.append(path)
+            elif isinstance(layer, nn.RNNBase):
+                total += sum(weight.numel() for weight in prunable_weights(layer).values())
             elif isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
                 weight = layer._parameters.get("weight")
                 if weight is None or id(weight) in seen:
@@ -237,11 +243,7 @@ class LowRankMethod(Method[C]):
     @property
     def notes(self) -> tuple[str, ...]:
         """See Method. Says the nearest reachable share where it differs by more than 0.5 % of the weights."""
-        if not self._at_target or abs(self._sparsity - self.config.sparsity) <= 0.005:
-            return ()
-        return (
-            f"pruning removed {self._sparsity:.4f} of the weights, the nearest reachable share to {self.config.sparsity:g}",
-        )
+        return reached_note(self._sparsity, self.config.sparsity) if self._at_target else ()
 
     def finish(self) -> None:
         """See Method."""

@@ -38,13 +38,13 @@ class Grasp(WeightMethod[GraspConfig]):
         import torch
 
         from sparsemod.graph.capture import evaluating
-        from sparsemod.sequences import call
+        from sparsemod.sequences import call, plain_kernels
 
         context = self.context
         wanted = {n: t for n, t in self._tensors.items() if t.requires_grad}
         found = {name: torch.zeros_like(tensor) for name, tensor in self._tensors.items()}
         left = self.config.samples
-        with evaluating(context.module), torch.enable_grad():
+        with evaluating(context.module), plain_kernels(context.module), torch.enable_grad():
             for x, y in context.batches(min(256, left)):
                 if left <= 0 or not wanted:
                     break

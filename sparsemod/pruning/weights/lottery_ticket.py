@@ -10,7 +10,7 @@ from pydantic import Field
 from sparsemod.errors import InvalidInput
 from sparsemod.pruning.base import METHODS, Context, Plan
 from sparsemod.pruning.masks import MaskMethod, at_start
-from sparsemod.pruning.weights.prunable import prunable_weights
+from sparsemod.pruning.weights.prunable import graph_shapes, prunable_weights
 from sparsemod.spec.methods import PruningConfig, PruningScheduleConfig
 
 if TYPE_CHECKING:
@@ -94,11 +94,7 @@ class LotteryTicket(MaskMethod[LotteryTicketConfig]):
 
     def plan(self, graph: "Graph", sparsity: float, owned: Collection[str] | None = None) -> Plan:
         """See Method. `sparsity` is ignored: rates and rounds decide."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for operator in graph.operators:
-            parameter = operator.attributes.get("parameter")
-            if operator.weight is not None and parameter is not None:
-                shapes.setdefault(parameter, tuple(graph.state[operator.weight].shape))
+        shapes = graph_shapes(graph)
         left = self._ladder(shapes)
         return Plan(graph, sum(math.prod(shape) - left[name][-1] for name, shape in shapes.items()))
 

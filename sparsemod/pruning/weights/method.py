@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sparsemod.pruning.base import Plan
 from sparsemod.pruning.masks import MaskConfig, MaskMethod
-from sparsemod.pruning.plan import planned_pruned
+from sparsemod.pruning.plan import planned_pruned, reached_note
 from sparsemod.pruning.weights.allocation import apportion, capped_total, erdos_renyi
 from sparsemod.pruning.weights.prunable import graph_weights, prunable_weights
 
@@ -24,7 +24,10 @@ class WeightConfig(MaskConfig):
     """Keys of a method that sets single weights to zero."""
 
     sparsity: float = Field(
-        0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers to remove."
+        0.5,
+        ge=0,
+        lt=1,
+        description="Share of all weights of convolutions, linear and recurrent layers to remove.",
     )
 
 
@@ -43,7 +46,7 @@ C = TypeVar("C", bound=WeightConfig)
 
 
 class WeightMethod(MaskMethod[C]):
-    """Zeroes exactly round(sparsity x weights) weights of convolutions and linear layers, those of lowest score.
+    """Zeroes exactly round(sparsity x weights) weights of convolutions, linear and recurrent layers, those of lowest score.
 
     Every layer keeps at least one weight, because a layer of zeros cuts the network in two. Ties go by
     position, so equal inputs give equal masks. Biases and norms are not pruned.
@@ -91,6 +94,11 @@ class WeightMethod(MaskMethod[C]):
             name: mask.view_as(tensor).to(tensor.device)
             for (name, tensor), mask in zip(self._tensors.items(), masks, strict=True)
         }
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See Method. Says the nearest reachable share where it differs by more than 0.5 % of the weights."""
+        return reached_note(self.sparsity, self.config.sparsity) if self._masks and self._at_target else ()
 
     def _shares(self, sparsity: float) -> list[tuple[list[int], int]]:
         """Return sets of layers whose weights compete, by position, and how many weights each set loses."""

@@ -1,5 +1,6 @@
 """N:M pruning (unstructured, with a pattern): n of every m consecutive weights stay."""
 
+import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ from pydantic import Field, model_validator
 
 from sparsemod.pruning.base import METHODS, Plan
 from sparsemod.pruning.masks import MaskMethod
-from sparsemod.pruning.weights.prunable import prunable_weights
+from sparsemod.pruning.weights.prunable import graph_shapes, prunable_weights
 from sparsemod.spec import methods
 from sparsemod.spec.methods import PruningConfig, PruningSchedule
 
@@ -52,13 +53,10 @@ class NOfM(MaskMethod[NOfMConfig]):
 
     def plan(self, graph: "Graph", sparsity: float, owned: Collection[str] | None = None) -> Plan:
         """See Method. `sparsity` is ignored: n and m say what stays."""
-        zeros, done = 0, set()
-        for operator in graph.operators:
-            parameter = operator.attributes.get("parameter")
-            if operator.weight is not None and parameter is not None and parameter not in done:
-                done.add(parameter)
-                rows, length = len(w := graph.state[operator.weight]), w[0].numel()
-                zeros += rows * (length - self._kept(length, self.config.n))
+        zeros = 0
+        for rows, *rest in graph_shapes(graph).values():
+            length = math.prod(rest)
+            zeros += rows * (length - self._kept(length, self.config.n))
         return Plan(graph, zeros)
 
     def _kept(self, length: int, n: int) -> int:

@@ -31,7 +31,8 @@ class SynflowConfig(ScoredConfig):
 class Synflow(WeightMethod[SynflowConfig]):
     """Zeroes the weights of smallest |w| x dR/d|w|, where R is the output for ones with all weights positive.
 
-    Norms take part with the absolute value of their scale and without a mean. The scores are computed again
+    Norms take part with the absolute value of their scale and without a mean, recurrent layers as linear ones
+    that add up their gates (see `recurrent_flow`). The scores are computed again
     in each round, so that no layer is cut off. By default before the training. Source: Tanaka et al.,
     "Pruning neural networks without any data by iteratively conserving synaptic flow", 2020.
     """
@@ -43,6 +44,8 @@ class Synflow(WeightMethod[SynflowConfig]):
         import torch
         from torch.nn.modules.batchnorm import _BatchNorm
 
+        from sparsemod.pruning.weights.recurrent_flow import make_linear
+
         module = copy.deepcopy(self.context.module).eval().to("cpu", torch.float64)
         with torch.no_grad():
             for tensor in module.state_dict().values():
@@ -51,6 +54,7 @@ class Synflow(WeightMethod[SynflowConfig]):
             for part in module.modules():
                 if isinstance(part, _BatchNorm) and part.running_mean is not None:
                     part.running_mean.zero_()
+        make_linear(module)
         weights = {name: module.get_parameter(name) for name in self._tensors}
         ones = torch.ones(1, *self.shape, dtype=torch.float64)
         score: dict[str, Tensor] = {}

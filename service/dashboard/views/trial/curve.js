@@ -21,26 +21,26 @@ export function Curve({ id, index, reports, trial, spec }) {
       ended = true;
     };
   }, [id, index, reports, trial.state]);
-  /** A quantity that the training measured once in each epoch, if there is one. */
-  const tracked = trial.measurements.find((/** @type {any} */ m) => m.detail.by_epoch);
+  /** Whether the training rule measures the angle of its gradient. */
+  const measured = (points ?? []).some((point) => point.angle !== null);
   const asked = queryValue("curve", "error");
-  const what = asked === "tracked" && !tracked ? "error" : asked;
+  const what = asked === "angle" && !measured ? "error" : asked;
   const last = points?.at(-1);
   const column = (/** @type {string} */ name) => (points ?? []).map((point) => number(point[name]));
   const loss = what === "loss", metric = quality(spec), words = phrase(metric);
   const percent = (/** @type {number} */ v) => `${(100 * v).toPrecision(3)} %`;
   const plain = (/** @type {number} */ v) => Number(v.toPrecision(3)).toString();
-  const follows = what === "tracked", name = tracked ? title(tracked.metric) : "";
-  const data = follows ? [0, 1].map((place) => tracked.detail.by_epoch.map((/** @type {number[]} */ one) => one[place])) : loss ? [column("epoch"), column("train_loss"), column("validation_loss")] : [column("epoch"), column("validation_error"), column("sparsity")];
+  const follows = what === "angle", name = title("gradient_angle");
+  const data = follows ? [column("epoch"), column("angle")] : loss ? [column("epoch"), column("train_loss"), column("validation_loss")] : [column("epoch"), column("validation_error"), column("sparsity")];
   const stopped = trial.state === "stopped", main = colour(stopped ? "dim" : "accent");
   const few = (points?.length ?? 0) < 60;
   const series = follows ? [{ label: name, colour: main, points: few }] : loss
     ? [{ label: "training loss", colour: colour("c1"), points: few }, { label: "validation loss", colour: main, points: few }]
     : [{ label: `validation ${words}`, colour: main, points: few }, { label: "sparsity", colour: colour("c1"), dash: [4, 4], scale: "right", value: percent }];
   return html`<${Card} title="Learning curve" note=${last ? `${stopped ? "stopped after " : ""}epoch ${last.epoch} of ${trial.epochs}${number(last.validation_error) === null ? "" : `, ${words} ${show(metric, last.validation_error)}`}` : ""}
-    aside=${html`<${Pick} label="Show" value=${what} options=${[["error", `${words} and sparsity`], ["loss", "losses"], ...(tracked ? [["tracked", name.toLowerCase()]] : [])]} onChange=${(/** @type {string} */ v) => setQuery({ curve: v === "error" ? null : v })} />`}>
+    aside=${html`<${Pick} label="Show" value=${what} options=${[["error", `${words} and sparsity`], ["loss", "losses"], ...(measured ? [["angle", name.toLowerCase()]] : [])]} onChange=${(/** @type {string} */ v) => setQuery({ curve: v === "error" ? null : v })} />`}>
     <${Problem} error=${error} />
     ${points && points.length === 0 && html`<p class="dim">${trial.state === "infeasible" ? "Not trained: its costs exceed a budget." : "The first epoch has not finished yet."}</p>`}
-    ${points && points.length > 0 && html`<div data-epochs=${points.length} data-stopped=${stopped}><${Lines} name="curve" data=${data} series=${series} depends=${[what, few, stopped, tracked?.detail.by_epoch.length]} zero
-      label=${follows ? `${name} over epoch` : loss ? "Losses over epoch" : `Validation ${words} and sparsity over epoch`} x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${follows ? (/** @type {number} */ v) => show(tracked.metric, v) : loss ? plain : (/** @type {number} */ v) => tick(metric, v)} right=${loss || follows ? undefined : percent} /></div>`}<//>`;
+    ${points && points.length > 0 && html`<div data-epochs=${points.length} data-stopped=${stopped}><${Lines} name="curve" data=${data} series=${series} depends=${[what, few, stopped]} zero
+      label=${follows ? `${name} over epoch` : loss ? "Losses over epoch" : `Validation ${words} and sparsity over epoch`} x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${follows ? (/** @type {number} */ v) => show("gradient_angle", v) : loss ? plain : (/** @type {number} */ v) => tick(metric, v)} right=${loss || follows ? undefined : percent} /></div>`}<//>`;
 }

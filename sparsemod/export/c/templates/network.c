@@ -13,6 +13,40 @@ static union {
     int8_t bytes[{{ macro }}_ARENA_SIZE];
 } arena;
 
+{% if rows %}
+/* Compilers turn loops that copy into calls of the C library, which may copy byte by byte. */
+#if defined(__GNUC__)
+#define ROWS_AS_WRITTEN() __asm__ volatile("")
+#else
+#define ROWS_AS_WRITTEN() ((void)0)
+#endif
+
+{% if "rows_moved" in rows %}
+/* Moves `count` bytes of rows, whole words, to a place before them. */
+static void rows_moved(int8_t *to, const int8_t *from, int32_t count)
+{
+    int32_t *first = (int32_t *)(void *)to;
+    const int32_t *second = (const int32_t *)(const void *)from, *const end = second + count / 4;
+
+    while (second != end) {
+        *first++ = *second++;
+        ROWS_AS_WRITTEN();
+    }
+}
+
+{% endif %}
+{% if "rows_copied" in rows %}
+/* Copies `count` bytes of rows from anywhere, also to a place before them. */
+static void rows_copied(int8_t *to, const int8_t *from, int32_t count)
+{
+    for (const int8_t *const end = from + count; from != end;) {
+        *to++ = *from++;
+        ROWS_AS_WRITTEN();
+    }
+}
+
+{% endif %}
+{% endif %}
 void {{ name }}_run({% for each in inputs %}const {{ each.type }} *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %})
 {
 {% for copy in first_copies %}
@@ -22,7 +56,13 @@ void {{ name }}_run({% for each in inputs %}const {{ each.type }} *{{ each.argum
 {% if not loop.first %}
 
 {% endif %}
-    /* {{ layer.index }}. {{ layer.title }} */
+    /* {% if layer.fused %}Together, some rows at a time:
+{% for title in layer.titles %}
+     * {{ title }}
+{% endfor %}
+     */
+{% else %}{{ layer.titles[0] }} */
+{% endif %}
 {% for call in layer.calls %}
 {{ call if call.startswith("#") else "    " ~ call }}
 {% endfor %}
