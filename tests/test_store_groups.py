@@ -272,3 +272,36 @@ def test_a_worker_that_only_reports_stays_in_the_list(store: Store, clock: Clock
             sa.select(experiments.c.updated_at).where(experiments.c.id == made)
         ).scalar()
     assert updated == clock.now
+
+
+def test_the_oldest_queued_trial_is_found_without_a_look_at_the_others(store: Store) -> None:
+    """The plan must not read the trials that are not queued any more: their number grows."""
+    made = store.create_experiment(spec()).id
+    now = store.clock()
+    rows = [
+        {
+            "experiment_id": made, "index": number, "state": "completed" if number < 20_000 else "queued", "origin": "sobol",
+            "round": "r1", "parameters": {}, "operators": [], "epochs": 1, "seed": 1, "costs": {}, "stop_requested": False,
+            "trained_epochs": 0.0, "seconds": {}, "notes": [], "created_at": now,
+        }
+        for number in range(22_000)
+    ]  # fmt: skip
+    with store.engine.begin() as connection:
+        connection.execute(sa.insert(trials), rows)
+        connection.exec_driver_sql("ANALYZE")
+    taking: list[tuple[str, Any]] = []
+
+    def record(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "UPDATE trials SET state" in statement and "LIMIT" in statement:
+            taking.append((statement, parameters))
+
+    sa.event.listen(store.engine, "before_cursor_execute", record)
+    (held,) = claims(store, 1)
+    outcomes(store.finish_and_claim_all([report(held, "w0")]))
+    explain = "EXPLAIN " if store.backend == "postgresql" else "EXPLAIN QUERY PLAN "
+    sa.event.remove(store.engine, "before_cursor_execute", record)
+    assert len(taking) == 2
+    with store.engine.connect() as connection:
+        for statement, parameters in taking:
+            plan = connection.exec_driver_sql(explain + statement, parameters).all()
+            assert "ix_trials_state" in str(plan) and "FOR ORDER BY" not in str(plan), plan

@@ -17,14 +17,32 @@ from service.store.trial_rows import CANDIDATE
 from sparsemod.records import TrialState
 
 
-def _claimable(barred: bool) -> sa.Select[tuple[int]]:
+def oldest_queued(query: Any, postgres: bool) -> Any:
+    """Return a query for trials that reads the queued ones only, the oldest first.
+
+    PostgreSQL gets a range, not an equation: for an equation, it may read the primary key in its order, and so all
+    trials that are not queued any more. Only the index of state and id has the order of state and id.
+    """
+    queued = TrialState.QUEUED.value
+    if postgres:
+        return query.where(trials.c.state.between(queued, queued)).order_by(trials.c.state, trials.c.id)
+    return query.where(trials.c.state == queued).order_by(trials.c.id)
+
+
+EXPERIMENT_RUNS = (
+    sa.select(experiments.c.state).where(experiments.c.id == trials.c.experiment_id).scalar_subquery()
+    == ExperimentState.RUNNING.value
+)
+"""The condition that the experiment of a trial is running. Not a join, with which SQLite may start from the experiment
+and sort all its queued trials."""
+
+
+def _claimable(barred: bool, postgres: bool) -> sa.Select[tuple[int]]:
     """Return the query for the oldest trial that a worker may have."""
-    query = (
+    query: sa.Select[tuple[int]] = (
         sa.select(trials.c.id)
-        .join(experiments, experiments.c.id == trials.c.experiment_id)
         .where(
-            trials.c.state == TrialState.QUEUED.value,
-            experiments.c.state == ExperimentState.RUNNING.value,
+            EXPERIMENT_RUNS,
             ~sa.exists(
                 sa.select(pauses.c.key).where(
                     pauses.c.until > sa.bindparam("now"),
@@ -41,14 +59,14 @@ def _claimable(barred: bool) -> sa.Select[tuple[int]]:
                 )
             ),
         )
-        .order_by(trials.c.id)
-        .limit(1)
+        .limit(sa.literal_column("1"))  # not a parameter, which PostgreSQL would plan as a tenth of all rows
     )
+    query = oldest_queued(query, postgres)
     if not barred:
         return query
     # List parameters. Each contains 0, because an empty list would need another statement.
     return query.where(
-        experiments.c.id.not_in(sa.bindparam("barred", expanding=True)),
+        trials.c.experiment_id.not_in(sa.bindparam("barred", expanding=True)),
         trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
     )
 
@@ -75,7 +93,7 @@ def _take(chosen: sa.Select[tuple[int]]) -> Any:
 
 
 def _take_at_once(barred: bool) -> Any:
-    taken = _take(_claimable(barred).with_for_update(of=trials, skip_locked=True)).cte("taken")
+    taken = _take(_claimable(barred, True).with_for_update(of=trials, skip_locked=True)).cte("taken")
     names = [column.name for column in attempts.columns if column.name not in _NOT_NEW]
     values = [sa.bindparam(f"new_{name}", type_=attempts.c[name].type) for name in names]
     added = (
@@ -90,7 +108,7 @@ def _take_at_once(barred: bool) -> Any:
 _NOT_NEW = ("id", "trial_id", "ended_at", "failure", "outcome")
 """The columns of an attempt that its claim does not set itself."""
 
-TAKE = {barred: _take(_claimable(barred)) for barred in (False, True)}
+TAKE = {barred: _take(_claimable(barred, False)) for barred in (False, True)}
 """Whether something is barred -> the statement that takes the oldest trial."""
 
 TAKE_AT_ONCE = {barred: _take_at_once(barred) for barred in (False, True)}
@@ -128,7 +146,7 @@ EARLIER = sa.select(attempts).where(attempts.c.request == sa.bindparam("request"
 
 def _look(barred: bool) -> sa.Executable:
     return sa.select(
-        _claimable(barred).exists(),
+        _claimable(barred, False).order_by(None).limit(None).exists(),
         sa.select(attempts.c.id)
         .where(attempts.c.state == AttemptState.RUNNING.value, attempts.c.expires_at < sa.bindparam("now"))
         .exists(),

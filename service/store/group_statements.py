@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from service.schemas.trials import AttemptState, ExperimentState
-from service.store.claim_statements import CLAIM_COLUMNS
+from service.schemas.trials import AttemptState
+from service.store.claim_statements import CLAIM_COLUMNS, EXPERIMENT_RUNS, oldest_queued
 from service.store.report_statements import replacing_points, rows_of
 from service.store.tables import (
     SPEC_TEXT,
@@ -74,14 +74,12 @@ BARS = sa.union_all(
 """The workers that are paused or draining."""
 
 
-def _chosen(barred: bool) -> sa.Select[tuple[int]]:
+def _chosen(barred: bool, postgres: bool) -> sa.Select[tuple[int]]:
     """Return the query for the oldest `count` trials that every worker may have that is neither paused nor draining."""
-    query = (
+    query: sa.Select[tuple[int]] = (
         sa.select(trials.c.id)
-        .join(experiments, experiments.c.id == trials.c.experiment_id)
         .where(
-            trials.c.state == TrialState.QUEUED.value,
-            experiments.c.state == ExperimentState.RUNNING.value,
+            EXPERIMENT_RUNS,
             ~sa.exists(
                 sa.select(pauses.c.key).where(
                     pauses.c.until > sa.bindparam("now"),
@@ -93,13 +91,14 @@ def _chosen(barred: bool) -> sa.Select[tuple[int]]:
                 )
             ),
         )
-        .order_by(trials.c.id)
-        .limit(sa.bindparam("count", type_=sa.Integer))
+        # In the text of the statement: PostgreSQL plans an unknown limit as a tenth of all rows, and would sort them.
+        .limit(sa.bindparam("count", type_=sa.Integer, literal_execute=True))
     )
+    query = oldest_queued(query, postgres)
     if not barred:
         return query
     return query.where(
-        experiments.c.id.not_in(sa.bindparam("barred", expanding=True)),
+        trials.c.experiment_id.not_in(sa.bindparam("barred", expanding=True)),
         trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
     )
 
@@ -107,7 +106,7 @@ def _chosen(barred: bool) -> sa.Select[tuple[int]]:
 def _take(barred: bool) -> Any:
     return (
         sa.update(trials)
-        .where(trials.c.id.in_(_chosen(barred)))
+        .where(trials.c.id.in_(_chosen(barred, False)))
         .values(state=TrialState.RUNNING.value)
         .returning(*CLAIM_COLUMNS)
     )
@@ -130,7 +129,7 @@ _ASKED = ("worker", "device", "token", "request", "login")
 
 
 def _take_at_once(barred: bool) -> Any:
-    chosen = _chosen(barred).with_for_update(of=trials, skip_locked=True).cte("chosen")
+    chosen = _chosen(barred, True).with_for_update(of=trials, skip_locked=True).cte("chosen")
     numbered = sa.select(
         chosen.c.id, (sa.func.row_number().over(order_by=chosen.c.id) - 1).label("place")
     ).cte("numbered")
