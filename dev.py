@@ -39,10 +39,13 @@ APT_PACKAGES: tuple[str, ...] = (
     "cmake",
     "g++",
     "gcc-arm-none-eabi",
+    "gcc-riscv64-unknown-elf",
     "libnewlib-arm-none-eabi",
     "make",
     "openssl",
+    "picolibc-riscv64-unknown-elf",
     "qemu-system-arm",
+    "qemu-system-misc",
     "qemu-user",
 )
 

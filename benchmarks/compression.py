@@ -1,6 +1,6 @@
 """Does pruning pay on the device? Pruned networks against dense small networks of a search, by measured cost.
 
-    python benchmarks/compression.py [digits] [mnist] [cifar10] [--out FOLDER] [--full] [--report]
+    python benchmarks/compression.py [digits] [mnist] [cifar10] [--out FOLDER] [--middle | --full] [--report]
 
 For each dataset a study prunes one trained network by twelve methods, so that 1/2 to 1/32 of its weights stay, and
 retrains it. A search finds small dense networks of the same family. They train for as many epochs as a reference and
@@ -61,6 +61,11 @@ class Size:
 
 SHORT = {
     "digits": Size(None, 20, 8, 3, 40),
+    "mnist": Size(3_000, 8, 4, 1, 56, sobol=12),
+    "cifar10": Size(2_000, 6, 3, 1, 16),
+}
+MIDDLE = {
+    "digits": SHORT["digits"],
     "mnist": Size(6_000, 10, 5, 3, 60, sobol=16),
     "cifar10": Size(2_500, 6, 3, 3, 60, sobol=16),
 }
@@ -269,15 +274,20 @@ def main() -> None:
     parser.add_argument("datasets", nargs="*", choices=[[], *SHORT], default=[])
     parser.add_argument("--out", type=Path, default=Path("runs/compression"))
     parser.add_argument(
-        "--full", action="store_true", help="all samples, more epochs, five reference networks"
-    )
+        "--middle", action="store_const", dest="sizes", const=MIDDLE, default=SHORT,
+        help="more samples of MNIST and CIFAR-10, three reference networks, 60 dense networks",
+    )  # fmt: skip
+    parser.add_argument(
+        "--full", action="store_const", dest="sizes", const=FULL,
+        help="all samples, more epochs, five reference networks",
+    )  # fmt: skip
     parser.add_argument("--report", action="store_true", help="train nothing")
     options = parser.parse_args()
     names = options.datasets or list(SHORT)
     tune_process(1)
     for name in names:
         if not options.report:
-            run(name, (FULL if options.full else SHORT)[name], options.out)
+            run(name, options.sizes[name], options.out)
     everything = [Found.read(name, options.out) for name in names]
     (options.out / "compression.md").write_text("\n".join(tables(found) for found in everything))
     draw(everything, options.out / "compression.svg")

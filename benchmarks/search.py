@@ -1,13 +1,15 @@
-"""Hypervolume after 20 and 60 trials: ours against Sobol, Optuna (NSGA-II, TPE, GP) and Ax's default, on real digits CNNs, four objectives.
+"""Hypervolume after 20 and 60 trials: ours against Sobol, Optuna (NSGA-II, TPE, GP) and Ax's default, on real networks, four objectives.
 
     python benchmarks/search.py                                 # live: ours, Sobol, NSGA-II, TPE; recorded: Optuna GP, Ax
     python benchmarks/search.py --live optuna-gp --seeds 10     # run the slow ones again (minutes each); --record keeps them
     python benchmarks/search.py --live ""                       # only report what is recorded
     python benchmarks/search.py --scales log                    # every objective on a logarithmic scale
+    python benchmarks/search.py --table mnist --scales log      # another table: mnist, vowels
+    python benchmarks/search.py --live ours,warm                # warm: ours with 40 earlier trials of the same table without budgets
     python benchmarks/search.py --problems tight                # the first feasible trial: 1 % of what keeps the budget of the size keeps that of the error
 
-The problem is benchmarks/digits_table.py: networks really trained once, so that a trial costs nothing. It is searched twice, freely and with a
-budget that half of the space exceeds. Every contender may have its candidates screened for free: one over the budget is reported to it
+The problems are benchmarks/digits_table.py and benchmarks/tables.py: networks really trained once, so that a trial costs nothing. Each is
+searched twice, freely and with a budget that half of the space exceeds. Every contender may have its candidates screened for free: one over the budget is reported to it
 (Optuna: as a violated constraint, with all values; Ax and ours: with its costs) and does not count as a trial. The hypervolume is a share of the
 box between zero and a fixed reference point.
 """
@@ -19,12 +21,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import digits_table
 import numpy as np
-from digits_table import EPOCHS, REFERENCE, SPACE, Table, costs
+import tables
 
 from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState, Value
@@ -33,38 +37,69 @@ from sparsemod.search import sobol
 from sparsemod.search.strategy import Search
 from sparsemod.sources.observation import Observation
 from sparsemod.space.parameters import Categorical, Integer
+from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 
-OBJECTIVES = tuple(REFERENCE)
-BUDGETS: dict[str, dict[str, float]] = {
-    "free": {},
-    "budget": {"model_size": 980.0},
-    "tight": {"error": 0.08, "model_size": 980.0},
-}
-RECORD = Path(__file__).parent / "data" / "search_recorded.json"
+OBJECTIVES = ("error", "model_size", "working_memory", "latency")
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """A problem whose trials are looked up: what the contenders search, and what they get."""
+
+    name: str
+    space: Space
+    epochs: int
+    error: Callable[[Mapping[str, Value]], float]
+    costs: Callable[[Mapping[str, Value]], Row]
+    reference: Mapping[str, float]
+    budgets: Mapping[str, Mapping[str, float]]
+    described: Mapping[str, Any]
+    """The spec's dataset and network."""
+
+    @property
+    def record(self) -> Path:
+        kept = "search_recorded" if self.name == "digits" else f"search_recorded_{self.name}"
+        return Path(__file__).parent / "data" / f"{kept}.json"
+
+
+def tabled(name: str) -> Tabled:
+    """The problem of this name."""
+    if name == "digits":
+        budgets = {"free": {}, "budget": {"model_size": 980.0}, "tight": {"error": 0.08, "model_size": 980.0}}
+        described = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
+        of = digits_table
+        return Tabled(name, of.SPACE, of.EPOCHS, of.Table().error, of.costs, of.REFERENCE, budgets, described)
+    one = tables.PROBLEMS[name]
+    described = {key: one.described[key] for key in ("dataset", "network")}
+    return Tabled(
+        name, one.space, one.epochs, tables.Table(one).error, one.costs, one.reference, one.budgets, described
+    )
+
+
 START = 10
 """Sobol or random trials before a model chooses: what Optuna's TPE and GP samplers do by themselves, and what Ax is given."""
 OUR_START = 6
 LINEAR: Mapping[str, Kind] = dict.fromkeys(OBJECTIVES, "linear")
 """The scales of the recorded runs."""
-Error = Callable[[Mapping[str, Value]], float]
 Run = tuple[list[float], float]
 
 
 class Course:
     """One run's account: the hypervolume after every trial that was trained."""
 
-    def __init__(self, error: Error, budgets: Mapping[str, float], scales: Kind = "linear") -> None:
-        self._error, self.budgets = error, budgets
-        self.scales = dict.fromkeys(OBJECTIVES, scales)
-        self.objectives = spec(budgets, 0, START, scales=self.scales).objectives_in_force()
+    def __init__(self, of: Tabled, budgets: Mapping[str, float], scales: Mapping[str, Any]) -> None:
+        self.of, self.budgets, self.scales = of, budgets, scales
+        self.objectives = spec(of, budgets, 0, START, scales=scales).objectives_in_force()
         # The error's budget is known only after training.
-        self._costs = Objectives(OBJECTIVES, REFERENCE, {m: b for m, b in budgets.items() if m != "error"})
-        self.rows: list[dict[str, float]] = []
+        within = {m: b for m, b in budgets.items() if m != "error"}
+        self._costs = Objectives(OBJECTIVES, of.reference, within)
+        self.rows: list[Row] = []
 
-    def trial(self, parameters: Mapping[str, Value]) -> dict[str, float]:
+    def trial(self, parameters: Mapping[str, Value]) -> Row:
         """All objectives of a candidate; counted when its costs are within the budget."""
-        values = {"error": self._error(parameters), **costs(parameters)}
+        values = {"error": self.of.error(parameters), **self.of.costs(parameters)}
         if self._costs.feasible(values):
             self.rows.append(values)
         return values
@@ -78,31 +113,43 @@ class Course:
 
 
 def spec(
+    of: Tabled,
     budgets: Mapping[str, float],
     seed: int,
     trials: int,
     acquisition: str = "ehvi",
-    scales: Mapping[str, Kind] = LINEAR,
+    scales: Mapping[str, Any] = LINEAR,
+    start: int | None = None,
+    earlier: Sequence[Mapping[str, Any]] = (),
 ) -> ExperimentSpec:
-    start = START if acquisition == "ax" else OUR_START
+    if start is None:
+        start = START if acquisition == "ax" else OUR_START
     return ExperimentSpec.parse(
         {
-            "dataset": {"name": "digits"}, "network": {"family": "cnn"},
-            "objectives": list(OBJECTIVES), "reference_point": REFERENCE, "budgets": dict(budgets), "seed": seed,
+            **of.described,
+            "objectives": list(OBJECTIVES), "reference_point": dict(of.reference), "budgets": dict(budgets), "seed": seed,
             "scales": dict(scales),
-            "search": {"acquisition": acquisition},
+            "search": {"acquisition": acquisition, "earlier": list(earlier)},
             "rounds": {
-                "r1": {"trials": start, "epochs": EPOCHS},
-                "r2": {"trials": trials - start, "epochs": EPOCHS},
+                "r1": {"trials": start, "epochs": of.epochs},
+                "r2": {"trials": trials - start, "epochs": of.epochs},
                 "r3": {"trials": 0, "epochs": 1},
             },
         }
     )  # fmt: skip
 
 
-def ours(course: Course, seed: int, trials: int, acquisition: str = "ehvi") -> None:
-    of = spec(course.budgets, seed, trials, acquisition, course.scales)
-    search = Search(of, SPACE, costs)
+def ours(
+    course: Course,
+    seed: int,
+    trials: int,
+    acquisition: str = "ehvi",
+    start: int | None = None,
+    earlier: Sequence[Mapping[str, Any]] = (),
+) -> list[Observation]:
+    of = course.of
+    searched = spec(of, course.budgets, seed, trials, acquisition, course.scales, start, earlier)
+    search = Search(searched, of.space, of.costs)
     seen: list[Observation] = []
     while len(course.rows) < trials:
         for s in search.next(seen, 1):
@@ -110,7 +157,20 @@ def ours(course: Course, seed: int, trials: int, acquisition: str = "ehvi") -> N
                 values, state = course.trial(s.candidate.parameters), TrialState.COMPLETED
             else:
                 values, state = dict(s.costs), TrialState.INFEASIBLE
-            seen.append(Observation(len(seen), s.candidate, state, values, EPOCHS))
+            seen.append(Observation(len(seen), s.candidate, state, values, of.epochs))
+    return seen
+
+
+def warm(course: Course, seed: int, trials: int) -> None:
+    """Ours without Sobol trials, from 40 trials of an earlier search that had no budgets and another seed."""
+    earlier = Course(course.of, {}, course.scales)
+    found = ours(earlier, seed + 1000, 40)
+    known = [
+        {"parameters": o.candidate.parameters, "epochs": o.epochs, "value": o.values["error"]}
+        for o in found
+        if o.state is TrialState.COMPLETED and o.values is not None
+    ]
+    ours(course, seed, trials, start=0, earlier=known)
 
 
 def ax(course: Course, seed: int, trials: int) -> None:
@@ -118,7 +178,7 @@ def ax(course: Course, seed: int, trials: int) -> None:
 
 
 def by_sobol(course: Course, seed: int, trials: int) -> None:
-    for parameters in sobol.candidates(SPACE, seed, 100_000):
+    for parameters in sobol.candidates(course.of.space, seed, 100_000):
         course.trial(parameters)
         if len(course.rows) >= trials:
             return
@@ -131,14 +191,14 @@ def by_optuna(make: Callable[..., Any], flat: bool) -> Callable[[Course, int, in
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def run(course: Course, seed: int, trials: int) -> None:
-        budgets = course.budgets
+        budgets, space = course.budgets, course.of.space
         options = {"constraints_func": lambda t: t.user_attrs["over"]} if budgets else {}
         study = optuna.create_study(directions=["minimize"] * len(OBJECTIVES), sampler=make(seed, options))
         while len(course.rows) < trials:
             trial = study.ask()
             values: dict[str, Value] = {}
-            for p in SPACE.parameters:
-                active = p.name in SPACE.active({**values, p.name: p.default})
+            for p in space.parameters:
+                active = p.name in space.active({**values, p.name: p.default})
                 if p.cardinality == 1:
                     if active:
                         values[p.name] = p.default
@@ -166,6 +226,7 @@ def contenders() -> dict[str, Callable[[Course, int, int], None]]:
 
     return {
         "ours": ours,
+        "warm": warm,
         "sobol": by_sobol,
         # 60 trials are few for a population of Optuna's default 50: ten does better.
         "nsga2": by_optuna(lambda s, o: NSGAIISampler(population_size=10, seed=s, **o), flat=True),
@@ -179,21 +240,21 @@ def contenders() -> dict[str, Callable[[Course, int, int], None]]:
 
 
 def race(
+    of: Tabled,
     names: Sequence[str],
     problems: Sequence[str],
     seeds: Sequence[int],
     trials: int,
     record: bool,
-    scales: Kind = "linear",
+    scales: Mapping[str, Any] = LINEAR,
 ) -> dict[str, dict[str, list[Run]]]:
     """Volumes and CPU seconds of every contender, problem and seed; contenders take turns within a seed."""
-    table = Table()
-    found: dict[str, dict[str, list[Run]]] = {name: {p: [] for p in BUDGETS} for name in names}
+    found: dict[str, dict[str, list[Run]]] = {name: {p: [] for p in of.budgets} for name in names}
     run = contenders()
     for seed in seeds:
         for problem in problems:
             for name in names:
-                course = Course(table.error, BUDGETS[problem], scales)
+                course = Course(of, of.budgets[problem], scales)
                 begin = time.process_time()
                 run[name](course, seed, trials)
                 seconds = time.process_time() - begin
@@ -201,7 +262,7 @@ def race(
                     ([round(v, 5) for v in course.volumes()[:trials]], round(seconds, 1))
                 )
                 if record:
-                    keep(name, problem, seed, found[name][problem][-1])
+                    keep(of.record, name, problem, seed, found[name][problem][-1])
                 print(
                     f"seed {seed} {problem:6} {name:10} {course.volumes()[-1]:.4f} {seconds:6.1f} s, first feasible: {course.first() or '-'}",
                     flush=True,
@@ -209,23 +270,23 @@ def race(
     return found
 
 
-def keep(name: str, problem: str, seed: int, run: Run) -> None:
+def keep(file: Path, name: str, problem: str, seed: int, run: Run) -> None:
     """Adds a run to the record, at once: these contenders are slow. Several processes may record at a time."""
     with open(Path(tempfile.gettempdir()) / "sparsemod-search-record.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+        kept = json.loads(file.read_text()) if file.exists() else {}
         kept.setdefault(name, {}).setdefault(problem, {})[str(seed)] = run
-        RECORD.write_text(json.dumps(kept, separators=(",", ":")) + "\n")
+        file.write_text(json.dumps(kept, separators=(",", ":")) + "\n")
 
 
-def recorded() -> dict[str, dict[str, list[Run]]]:
+def recorded(of: Tabled) -> dict[str, dict[str, list[Run]]]:
     """The recorded runs, like the result of `race`."""
-    kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    return {n: {p: [(c, s) for c, s in kept[n].get(p, {}).values()] for p in BUDGETS} for n in kept}
+    kept = json.loads(of.record.read_text()) if of.record.exists() else {}
+    return {n: {p: [(c, s) for c, s in kept[n].get(p, {}).values()] for p in of.budgets} for n in kept}
 
 
-def report(found: Mapping[str, Mapping[str, list[Run]]], trials: int) -> None:
-    for problem, budgets in BUDGETS.items():
+def report(of: Tabled, found: Mapping[str, Mapping[str, list[Run]]], trials: int) -> None:
+    for problem, budgets in of.budgets.items():
         if not any(by_problem[problem] for by_problem in found.values()):
             continue
         print(f"\n{problem}: {budgets or 'no budget'}")
@@ -245,7 +306,7 @@ def report(found: Mapping[str, Mapping[str, list[Run]]], trials: int) -> None:
                 f"{min(last):9.4f}{max(last):9.4f}{median(s for _, s in runs):8.1f}"
             )
         # A peer without any hypervolume is no measure.
-        peers = [n for n in rows if n != "ours" and median(c[-1] for c in rows[n]) > 0.0]
+        peers = [n for n in rows if n not in ("ours", "warm") and median(c[-1] for c in rows[n]) > 0.0]
         if "ours" in rows and peers:
             best = max(peers, key=lambda n: median(c[-1] for c in rows[n]))
             level = median(c[-1] for c in rows[best])
@@ -268,30 +329,39 @@ def main() -> None:
     parser.add_argument(
         "--live",
         default="ours,sobol,nsga2,tpe",
-        help="contenders to run, with commas (ours, sobol, nsga2, tpe, optuna-gp, ax)",
+        help="contenders to run, with commas (ours, warm, sobol, nsga2, tpe, optuna-gp, ax)",
     )
-    parser.add_argument("--problems", default="free,budget", help=f"of {', '.join(BUDGETS)}, with commas")
-    parser.add_argument("--scales", default="linear", choices=("linear", "log"), help="of every objective")
+    parser.add_argument("--table", default="digits", choices=("digits", *tables.PROBLEMS))
+    parser.add_argument("--problems", default="free,budget", help="of free, budget and tight, with commas")
+    parser.add_argument(
+        "--scales",
+        default="linear",
+        choices=("linear", "log", "default"),
+        help="of every objective; default: the spec's, linear for the error and logarithmic for the costs",
+    )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=60)
-    parser.add_argument("--record", action="store_true", help=f"keep the runs in {RECORD.name}")
+    parser.add_argument("--record", action="store_true", help="keep the runs in data/")
     arguments = parser.parse_args()
-    if arguments.record and arguments.scales != "linear":
-        parser.error("--record: the recorded runs have linear scales")
     warnings.simplefilter("ignore")
     import torch
 
     torch.set_num_threads(1)
+    of = tabled(arguments.table)
+    kept_scales = "linear" if of.name == "digits" else "default"
+    if arguments.record and arguments.scales != kept_scales:
+        parser.error(f"--record: the recorded runs have the scales {kept_scales}")
+    scales = {} if arguments.scales == "default" else dict.fromkeys(OBJECTIVES, arguments.scales)
     names = [n for n in arguments.live.split(",") if n]
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     problems = arguments.problems.split(",")
-    found = race(names, problems, seeds, arguments.trials, arguments.record, arguments.scales)
-    if arguments.trials == 60 and arguments.scales == "linear":
-        kept = {n: runs for n, runs in recorded().items() if n not in names}
+    found = race(of, names, problems, seeds, arguments.trials, arguments.record, scales)
+    if arguments.trials == 60 and arguments.scales == kept_scales:
+        kept = {n: runs for n, runs in recorded(of).items() if n not in names}
         print(f"\nrecorded earlier, not run now: {', '.join(kept) or 'nothing'}")
         found |= kept
-    report(found, arguments.trials)
+    report(of, found, arguments.trials)
 
 
 if __name__ == "__main__":

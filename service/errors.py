@@ -15,6 +15,7 @@ STATUS: dict[type[errors.SparsemodError], int] = {
     errors.DataMissing: 422,
     errors.SpaceEmpty: 422,
     errors.EmulationError: 422,
+    errors.BoardError: 422,
     errors.ToolsMissing: 422,
     errors.EnvironmentFailure: 503,
     errors.ServerUnavailable: 503,

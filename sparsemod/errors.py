@@ -12,6 +12,7 @@
      +-- ToolsMissing            programs of the emulated device or of an exporter are not installed
      +-- EmulationError          the emulated device could not run a network
      |    +-- DoesNotFit         code or data exceed a memory region
+     +-- BoardError              a board does not answer, or not as the wanted firmware does
      +-- DigestMismatch          a file's content does not match its digest
      +-- EnvironmentFailure      the machine lacks something for now: the candidate is not the cause
      +-- SpaceEmpty              no candidate of the space meets the budgets
@@ -153,6 +154,10 @@ class DoesNotFit(EmulationError):
     def __init__(self, region: str, over: int, where: str = "the emulated device") -> None:
         self.region, self.over, self.where = region, over, where
         super().__init__(f"does not fit {where}: {region} is exceeded by {over} bytes")
+
+
+class BoardError(SparsemodError):
+    """A board on a serial line does not answer, runs other firmware, or its answers are damaged; the message says what to do."""
 
 
 class DigestMismatch(SparsemodError):

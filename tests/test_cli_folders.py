@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support_emulator import needs_emulator
 
 from service.cli import main
 from sparsemod.errors import Conflict, InvalidInput, NotFound
@@ -112,6 +113,33 @@ def test_a_folder_is_exported(run: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "only for an experiment on a server" in cli(
         capsys, "export", str(run), "--to", "c", "--remote", code=2
     )
+
+
+@needs_emulator
+def test_a_trial_of_a_folder_runs_on_a_board(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = cli(capsys, "board", str(run), "1", "--core", "rv32", "--timeout", "60", "--json")
+    report = json.loads(text[text.index("{") :])
+    assert report["equal"] and report["unit"] == "instructions" and report["core"] == "rv32imc"
+    assert [layer["name"] for layer in report["layers"]] and report["time"] > 0
+    cli(capsys, "export", str(run), "1", "--out", str(tmp_path / "files"))
+    stored = tmp_path / "files" / "trial-1" / "network.npz"
+    shown = cli(capsys, "board", str(stored), "--core", "rv32", "--timeout", "60")
+    assert "every byte of" in shown and "instructions for one inference" in shown
+    project = tmp_path / "project"
+    assert "wrote network/ and CMakeLists.txt" in cli(
+        capsys, "board", str(run), "1", "--project", str(project)
+    )
+    assert (project / "network" / "golden.c").is_file()
+    none = cli(capsys, "board", str(run), "1", "--port", "/dev/ttyNONE", code=2)
+    assert "--port = '/dev/ttyNONE': a serial port (No such file or directory)" in none
+    assert "--load = 'make': given with --port and --project" in cli(
+        capsys, "board", str(run), "1", "--load", "make", code=2
+    )
+    assert "TRIAL = 1: left out" in cli(capsys, "board", str(stored), "1", code=2)
+    calibrate = cli(capsys, "calibrate-board", "--port", "/dev/ttyNONE", code=2)
+    assert "--load = '': given with --project" in calibrate
 
 
 def test_export_imports_modules(capsys: pytest.CaptureFixture[str], run: Path) -> None:

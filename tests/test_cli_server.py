@@ -136,3 +136,16 @@ def test_an_unknown_experiment_name(running: Service, capsys: pytest.CaptureFixt
     words = cli(capsys, "show", "nonesuch", code=2)
     assert "error experiment = 'nonesuch': an id or a name of " in words and "1 (finished)" in words
     assert "error experiment = '9999': an id or a name of " in cli(capsys, "stop", "9999", code=2)
+
+
+def test_a_search_starts_from_an_experiment_on_the_server(
+    running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(dump(make_spec(name="informed")))
+    cli(capsys, "submit", str(spec), "--from", "finished")
+    (stored,) = [one for one in running.store.experiments()[0] if one.name == "informed"]
+    found = running.store.experiment(stored.id).spec.to_dict()["source"]["earlier"]
+    completed, _ = running.store.trials(1, state=TrialState.COMPLETED)
+    assert [one["value"] for one in found] == [trial.values()["error"] for trial in completed]
+    assert "--from" in cli(capsys, "submit", str(spec), "--from", "submitted", code=2)

@@ -167,7 +167,7 @@ def test_the_example_of_the_variables_is_complete(tmp_path: Path) -> None:
 
 
 def test_images_are_pinned() -> None:
-    assert re.fullmatch(r"postgres:\d+\.\d+-[a-z]+", SERVICES["database"]["image"])
+    assert re.fullmatch(r"postgres:\d+\.\d+-[a-z]+@sha256:[0-9a-f]{64}", SERVICES["database"]["image"])
     for name in OURS:
         assert (
             SERVICES[name]["image"] == f"sparsemod:{__version__}-{'cuda' if name == 'worker-gpu' else 'cpu'}"

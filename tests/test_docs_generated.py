@@ -12,6 +12,7 @@ import pytest
 from support_docs import DOCS, built, captioned_tables, generator, tables
 
 from service.cli import (
+    board,
     calibrate,
     catalogue,
     counting,
@@ -329,6 +330,7 @@ def test_every_command_is_on_the_page() -> None:
         exporting,
         catalogue,
         counting,
+        board,
         calibrate,
         tracing,
     ):

@@ -112,6 +112,24 @@ def test_crashes_are_reported(core: str) -> None:
         Emulator(core).run(program("output[0] = (int8_t)deep(100);", before=deep), IMAGES)
 
 
+def test_crashes_on_riscv_are_reported() -> None:
+    with pytest.raises(EmulationError, match=r"crashed on rv32imc.*cause 0000000[57] pc"):
+        Emulator("rv32").run(program("*(volatile int *)0xF0000000u = 1;"), IMAGES)
+    with pytest.raises(
+        EmulationError, match=r"crashed on rv32imc.*cause 00000007"
+    ):  # code and constants are not writable
+        Emulator("rv32").run(program("*(volatile int *)(uintptr_t)&network_run = 1;"), IMAGES)
+    with pytest.raises(
+        EmulationError, match=r"crashed on rv32imc.*cause 00000002"
+    ):  # no instruction of another extension
+        Emulator("rv32").run(
+            program(asm(".option push\\n .option arch, +f\\n flw fa0, 0(sp)\\n .option pop")), IMAGES
+        )
+    deep = "static int deep(int n) { volatile char x[2000]; x[n & 1023] = (char)n; return n ? deep(n - 1) + x[5] : x[3]; }"
+    with pytest.raises(EmulationError, match="the stack is exceeded"):
+        Emulator("rv32").run(program("output[0] = (int8_t)deep(100);", before=deep), IMAGES)
+
+
 def test_endless_runs_are_ended() -> None:
     started = time.monotonic()
     with pytest.raises(EmulationError, match=r"did not end within 0\.5 s"):
@@ -129,7 +147,8 @@ def test_inputs_are_checked(lenet: IntegerNetwork) -> None:
         Emulator("m4").measure(lenet, np.zeros((1, 1, 5, 5), np.int8))
     with pytest.raises(UnknownName, match=r"known: cortex-m0, cortex-m0\+"):
         Emulator("m99")
-    assert machine("cortex-m0+").core == "cortex-m0"
+    assert machine("cortex-m0+").core == "cortex-m0" and machine("m85").core == "cortex-m55"
+    assert machine("rv32") == machine("RV32IMC") == MACHINES["rv32imc"]
 
 
 def test_missing_programs_name_the_apt_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +157,8 @@ def test_missing_programs_name_the_apt_command(tmp_path: Path, monkeypatch: pyte
     _missing.cache_clear()
     with pytest.raises(ToolsMissing, match=r"apt-get install .*gcc-arm-none-eabi .*qemu-system-arm"):
         Emulator("m4")
+    with pytest.raises(ToolsMissing, match=r"apt-get install .*gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc"):  # fmt: skip
+        Emulator("rv32")
 
 
 def test_kernels_are_compiled_once(tmp_path: Path, lenet: IntegerNetwork) -> None:

@@ -86,7 +86,8 @@ def test_one_layer_of_every_kind_on_m0(level: str, monkeypatch: pytest.MonkeyPat
 def test_layers_of_every_kind_have_kernels(kind: str) -> None:
     made = [drawn_v6m(kind, seed)[0] for seed in range(12)]
     own = [bool(specials(network)) for network in made]
-    assert sum(own) >= (6 if kind == "depthwise" else 10), "some have numbers or strides without one"
+    least = {"depthwise": 6, "linear": 8}.get(kind, 10)
+    assert sum(own) >= least, "some have numbers, strides or numbers of outputs without one"
     assert specials(largest_sums()[0]) == ["linear"]
     assert not any(specials(network, core) for network in made[:2] for core in ("", "cortex-m3"))
 
@@ -283,13 +284,14 @@ def test_every_layer_says_why_it_runs_the_shared_kernel() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(
         nn.Conv2d(2, 4, 3, dilation=2), nn.ReLU(), nn.Conv2d(4, 4, 5, groups=4), nn.Conv2d(4, 4, 3, groups=2), nn.MaxPool2d(2),
-        nn.Conv2d(4, 4, 3, groups=4, padding=1),
+        nn.Conv2d(4, 4, 3, groups=4, padding=1), nn.Flatten(), nn.Linear(100, 3),
     )  # fmt: skip
     network = quantize(module.eval(), torch.randn(16, 2, 20, 20))
     assert isinstance(network, IntegerNetwork)
     found = kernel_choices(network, "cortex-m0")
     assert [found[layer.name] for layer in network.weighted()] == [
         "shared: a dilation of 2 x 2", "shared: a depthwise window of 5 x 5, not 3 x 3", "shared: 2 groups", "generated",
+        "shared: fewer than 4 outputs",
     ]  # fmt: skip
     readme = generate(replace(network, core="cortex-m0")).files["README.md"]
     assert readme.count("| yes |") == 1 and "| no: 2 groups |" in readme

@@ -113,7 +113,15 @@ def test_the_files_hold_the_same_numbers(tmp_path: Path) -> None:
     assert set(raw) == set(curves(series_of(ROWS)))
     text = files["prunability.html"].read_text()
     assert "digits &lt;b&gt;" in text and "<svg" in text and "490 (51 %)" in text
-    assert "none" in text and "1 of 2" in text
+    assert "1 of 2" in text and '<td title="480 to 500">490 (51 %)</td>' in text
+    # a block for each level; methods without a network share a line: at -2 % both of them
+    blocks = text.split("<tbody>")[1:]
+    assert len(blocks) == 13 and blocks[3].startswith(
+        '<tr><td rowspan="2">-1.00 %</td><td class="name">a</td>'
+    )
+    assert '<td class="none" colspan="6">no network of b</td>' in blocks[3]
+    nothing = '<td rowspan="1">-2.00 %</td><td class="none" colspan="6">no network of any method</td>'
+    assert blocks[2] == f"<tr>{nothing}</tr></tbody>"
     names = _Addresses()
     names.feed(text)
     assert not names.found, "the page loads nothing"

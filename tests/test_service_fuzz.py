@@ -60,7 +60,8 @@ ELSEWHERE = {
 that answer. Here they get requests about what does not exist, and invalid ones."""
 
 ENDLESS = {"GET /stream"}
-"""Operations without a path parameter whose every valid request is answered without end."""
+"""Operations without a path parameter whose every request that is not refused is answered without end; a header that
+is not valid is no reason to refuse one."""
 
 ABSENT = {"experiment": 10**9, "model": 10**9, "index": 10**6}
 """Path parameters of nothing that exists."""
@@ -117,10 +118,10 @@ def test_the_server_follows_its_description(tmp_path: Path) -> None:
     assert labels >= ELSEWHERE.keys() | NEVER_GOOD.keys()
     assert all(Path(__file__).with_name(name).exists() for name in (ELSEWHERE | NEVER_GOOD).values())
     for operation in sorted(operations, key=_late):
+        if operation.label in ENDLESS:
+            continue
         for mode, names in tried.items():
             good = mode is GenerationMode.POSITIVE
-            if good and operation.label in ENDLESS:
-                continue
             absent = operation.label in ELSEWHERE
             try:
                 # Trial 0 is finished; the worker runs trial 1.
@@ -133,7 +134,7 @@ def test_the_server_follows_its_description(tmp_path: Path) -> None:
                 done.add(operation.label)
     store.close()
     assert tried[GenerationMode.POSITIVE] == labels - ENDLESS
-    assert tried[GenerationMode.NEGATIVE] == labels - WITHOUT_INPUT
+    assert tried[GenerationMode.NEGATIVE] == labels - ENDLESS - WITHOUT_INPUT
     expected = labels - ELSEWHERE.keys()
     assert expected - done == NEVER_GOOD.keys(), f"never answered with success: {sorted(expected - done)}"
 

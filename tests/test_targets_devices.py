@@ -40,6 +40,7 @@ def test_the_devices_that_ship() -> None:
         "rp2040",
         "arduino-nano-33-ble",
         "apollo4",
+        "esp32-c3",
     }
     for name in device_names():
         found = device(name)

@@ -17,6 +17,7 @@ from sparsemod.pipeline.memory_plot import memory_figure
 from sparsemod.pipeline.training_memory import by_rule, predicted
 from sparsemod.records import DataInfo, TrialState
 from sparsemod.spec.training import TrainingSpec
+from sparsemod.training import memory_trace
 from sparsemod.training.memory_trace import parse, trace_iteration
 from sparsemod.training.optimizers import OPTIMIZERS
 from sparsemod.training.rules import RULES
@@ -194,6 +195,23 @@ def test_the_command_writes_a_trace_for_each_rule(capsys, tmp_path):
     assert sum(event.delta for event in events) == events[-1].total
     assert "bp" in cli(capsys, "trace", str(spec), "--predict", "--batch-size", "1000000")
     cli(capsys, "trace", str(spec), "--rule", "nothing", code=2)
+
+
+def test_tensors_of_the_host_do_not_count_on_an_accelerator(monkeypatch):
+    """The matrices are drawn on the host; the meta device stands for a GPU, which has their copies."""
+    assert memory_trace._counted(torch.device("cuda", 1)) == ("cuda",)
+    module = nn.Sequential(nn.Linear(300, 400), nn.Tanh(), nn.Linear(400, 10))
+    settings = TrainingSpec(rule=RULES.config("fa", matrices="seed"), batch_size=4)
+    info = DataInfo(name="x", shape=(300,), classes=10)
+    on_host = predicted(module, info, settings)
+    monkeypatch.setattr(memory_trace, "_counted", lambda device: (device.type,))
+    alone = predicted(module, info, settings)
+    assert any("randn" in event.operation for event in on_host.events)
+    assert not any("randn" in event.operation for event in alone.events)
+    assert (
+        0 < alone.beyond <= on_host.beyond
+        and sum(event.delta for event in alone.events) == alone.events[-1].total
+    )
 
 
 @pytest.mark.parametrize("name", ["bp", "dfa", "mem-dfa"])

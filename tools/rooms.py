@@ -58,6 +58,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.export",),
     ("sparsemod.emulator",),
     ("sparsemod.calibration", "sparsemod.delivery"),
+    ("sparsemod.board",),
     ("sparsemod.pipeline",),
     ("sparsemod.studies",),
     ("sparsemod.interactive",),

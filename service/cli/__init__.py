@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from service.cli import (
+    board,
     calibrate,
     catalogue,
     compress,
@@ -75,6 +76,7 @@ for group, title in (
     (catalogue, "Catalogue"),
     (counting, "Catalogue"),
     (calibrate, "Devices"),
+    (board, "Devices"),
 ):
     for name, function in group.COMMANDS.items():
         settings = {"allow_extra_args": False}

@@ -9,7 +9,7 @@ from service.cli.common import console
 
 
 def calibrate(
-    core: Annotated[str, typer.Option(help="m0, m3, m4, m7, m33 or m55.")] = "m4",
+    core: Annotated[str, typer.Option(help="m0, m3, m4, m7, m23, m33, m55 or rv32.")] = "m4",
     networks: Annotated[int, typer.Option(help="Random networks for the fit.", min=10)] = 70,
     held_out: Annotated[
         int, typer.Option("--held-out", help="Other random networks for the evaluation.", min=2)

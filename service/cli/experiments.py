@@ -17,6 +17,7 @@ from service.cli.common import (
     duration,
     parse_parameters,
 )
+from service.cli.earlier import FromOption, with_experiments
 from service.cli.folders import local_folder
 from service.cli.trial_log import print_log
 from service.client.lookup import as_id, which
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 def submit(
     spec: Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")],
     server: ServerOption = DEFAULT_SERVER,
+    earlier: FromOption = None,
     watching: Annotated[bool, typer.Option("--watch", "-w", help="Watch the experiment afterwards.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check the spec on the server; start nothing.")
@@ -42,9 +44,10 @@ def submit(
 
     client = connect(server)
     file = read(spec, Names.ANY)  # the server may know methods that are not known here
+    started = with_experiments(file.spec, earlier, server)
     if dry_run:
         with file.locating():
-            checked = client.check(file.spec)
+            checked = client.check(started)
         count = counted(sum(part.trials for part in checked.spec.source.plan()), "trial")
         typer.echo(
             checked.model_dump_json(indent=1)
@@ -53,7 +56,7 @@ def submit(
         )
         return
     with file.locating():
-        experiment = client.create_experiment(file.spec)
+        experiment = client.create_experiment(started)
     if json_output:
         typer.echo(experiment.model_dump_json(indent=1))
         return

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.common import (
+    DEFAULT_SERVER,
     DeviceOption,
     ImportOption,
+    ServerOption,
     complain,
     console,
     counted,
@@ -17,6 +19,7 @@ from service.cli.common import (
     import_modules,
     metric_text,
 )
+from service.cli.earlier import FromOption, with_experiments
 from service.cli.folders import local_folder
 
 if TYPE_CHECKING:
@@ -56,8 +59,10 @@ def run(
             min=0,
         ),
     ] = None,
+    earlier: FromOption = None,
     tensorboard: TensorBoardOption = False,
     device: DeviceOption = None,
+    server: ServerOption = DEFAULT_SERVER,
     imports: ImportOption = None,
 ) -> None:
     """Run an experiment on this machine, one trial after the other, without a server."""
@@ -73,6 +78,8 @@ def run(
         if stored_run is None:
             raise InvalidInput("--keep", keep, "only with the folder of a run")
         stored_run.keep(keep)
+    if earlier and stored_run is not None:
+        raise InvalidInput("--from", earlier[0], "no value: the run in this folder has its earlier trials")
     file = read_local(spec) if stored_run is None else SpecFile(stored_run.spec)
     if file.tests:
         from service.cli.testing import test
@@ -88,7 +95,8 @@ def run(
         from sparsemod.pipeline.local_run import LocalRun
         from sparsemod.training.process import chosen_device
 
-        local = LocalRun(file.spec, folder, device=chosen_device(device, file.device, "--device"))
+        started = with_experiments(file.spec, earlier, server)
+        local = LocalRun(started, folder, device=chosen_device(device, file.device, "--device"))
     follow(local, file.debug, tensorboard=tensorboard)
 
 

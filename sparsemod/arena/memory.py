@@ -14,7 +14,7 @@ from sparsemod.kinds.mve import mve_loops
 from sparsemod.kinds.mve_depthwise import MveDepthwise
 from sparsemod.kinds.v6m import v6m_loops
 from sparsemod.kinds.v6m_depthwise import V6mDepthwise
-from sparsemod.kinds.v6m_linear import V6mLinear
+from sparsemod.kinds.v6m_linear import v6m_linear
 from sparsemod.kinds.windows import Pair, Window
 from sparsemod.layouts import Tensors
 
@@ -83,8 +83,8 @@ MEMORY: Stage[MemoryRule] = Stage(
 @MEMORY.register("linear")
 def multiplied(node: Node, tensors: Tensors) -> Memory:
     """Rule for a matrix times a vector, of which some kernels hold words of taps and sums in scratch."""
-    loops = V6mLinear(tensors.elements(node.inputs[0]), tensors.elements(node.output))
-    return Memory(own={"v6m": Memory(loops.scratch)})
+    loops = v6m_linear(tensors.elements(node.inputs[0]), tensors.elements(node.output))
+    return Memory(own={} if loops is None else {"v6m": Memory(loops.scratch)})
 
 
 @MEMORY.rules("concat", "flatten", "reshape", "transpose")

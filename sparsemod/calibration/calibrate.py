@@ -43,7 +43,7 @@ def calibrate(
         fit(name, fitted + measured[networks + held_out :]), rows_samples(name, min(ROWS_NETWORKS, networks))
     )
     held_out_errors = errors(model, judged)
-    compiler, qemu = versions()
+    compiler, qemu = versions(machine(name).architecture)
     calibration = Calibration(
         networks=networks,
         held_out=held_out,

@@ -1,4 +1,4 @@
-"""The emulated device: compile a network for a Cortex-M and run it in QEMU.
+"""The emulated device: compile a network for a microcontroller core and run it in QEMU.
 
 `Emulator(core).measure(network)` returns an `Emulation`; `available(core)` names missing programs.
 """

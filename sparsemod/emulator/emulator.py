@@ -1,4 +1,4 @@
-"""Compile, link, run and measure a network on an emulated Cortex-M.
+"""Compile, link, run and measure a network on an emulated core.
 
 The measurements exclude start-up code, input and output:
 
@@ -14,6 +14,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 Int8 = NDArray[np.int8]
 
 _MAGIC = 0x53504D44
-_SHIFT = 8  # 2^8 ns of virtual time per instruction: several SysTick ticks, so that no instruction is lost
-_WRAP = 1 << 24
-_HANDLER = 5  # instructions of the timer's interrupt handler
 _MARKS = 1000
 
 
@@ -208,12 +206,12 @@ class Emulator:
             result = (folder / "result.bin").read_bytes()
         count = len(program.layers) if marks else 0
         stack, instructions, layers, outputs = _parse(result, self.machine, count, len(images), program)
-        gcc, qemu = versions()
+        gcc, qemu = versions(self.machine.architecture)
         return Emulation(
             core=self.machine.core,
             board=self.machine.board,
             flash=_flash(sizes) - MARK_BYTES * count,
-            static_ram=sizes.get(".data", 0) + sizes.get(".bss", 0),
+            static_ram=sum(sizes.get(name, 0) for name in (".data", ".bss", ".tbss")),
             stack=stack,
             arena=program.arena,
             instructions=instructions,
@@ -228,9 +226,15 @@ class Emulator:
 
     def _start(self, folder: Path) -> None:
         """Run QEMU in `folder`. Raises EmulationError unless the harness finishes."""
-        command = ["qemu-system-arm", "-M", self.machine.board, *self.machine.options]
+        architecture = self.machine.architecture
+        command = [architecture.qemu, "-M", self.machine.board, *self.machine.options]
         command += ["-display", "none", "-monitor", "none", "-serial", "none", "-parallel", "none"]
-        command += ["-semihosting-config", "enable=on,target=native", "-icount", f"shift={_SHIFT},sleep=off"]
+        command += [
+            "-semihosting-config",
+            "enable=on,target=native",
+            "-icount",
+            f"shift={architecture.counter.shift},sleep=off",
+        ]
         done = call([*command, "-kernel", "network.elf"], folder, self.timeout)
         log = done.stdout + done.stderr
         if done.returncode == 0 and "DONE" in log:
@@ -262,18 +266,12 @@ def _parse(
     count, offset, size = words // 3, 20 + 4 * words, samples * program.outputs
     if count != layers + 2 or result[offset + size :] != struct.pack("<I", _MAGIC):
         raise EmulationError(f"the emulated device wrote an incomplete result ({len(result)} bytes)")
-    per_instruction = machine.clock * 2.0**_SHIFT * 1e-9
-    times, wraps = [], []
-    for index in range(count):
-        value, before, after = struct.unpack_from("<3I", result, 20 + 12 * index)
-        # If the timer wrapped between the two reads of the wrap counter, a high value was read after the
-        # wrap.
-        wrapped = after if value > _WRAP // 2 else before
-        times.append(wrapped * _WRAP - value)
-        wraps.append(wrapped)
+    counter = machine.architecture.counter
+    per_instruction = counter.per_instruction(machine.clock)
+    marks = [counter.time(*struct.unpack_from("<3I", result, 20 + 12 * index)) for index in range(count)]
     gaps = [
-        round((times[i + 1] - times[i]) / per_instruction) - _HANDLER * (wraps[i + 1] - wraps[i])
-        for i in range(count - 1)
+        round((later - earlier) / per_instruction) - counter.handler * (wraps - before)
+        for (earlier, before), (later, wraps) in pairwise(marks)
     ]
     mark, call_cost = round(between / per_instruction), round(empty / per_instruction)
     gaps[0] -= call_cost - 1  # keep one return instruction, because the network returns too

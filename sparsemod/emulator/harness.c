@@ -4,8 +4,8 @@
  * Result file: magic, stack bytes, ticks between the marks around an empty call, ticks between two consecutive marks, number of words of
  * marks of one inference (three per mark), those words, then the outputs of all samples, one byte per element, then the magic again.
  *
- * A SysTick tick is shorter than an instruction (QEMU's -icount shift=8), so counts are exact. This file must not call the C library,
- * because linked library code counts as the network's.
+ * This file must not call the C library, because linked library code counts as the network's. What depends on the instruction set is in
+ * HARNESS_CORE, harness_arm.h or harness_riscv.h.
  */
 #include <stdint.h>
 
@@ -16,37 +16,20 @@ extern uint32_t _stack_top, _stack_bottom, _data_from, _data_start, _data_end, _
 
 void harness_reset(void);
 void harness_fault(void);
-void harness_tick(void);
 void harness_mark(void);
-void harness_report_fault(const uint32_t *frame);
 void harness_main(void);
 
 #define MAGIC 0x53504d44u
 #define PAINT 0xa5a5a5a5u
 #define MARKS 1024u
-#define REGISTER(address) (*(volatile uint32_t *)(uintptr_t)(address))
-#define SYSTICK_CONTROL REGISTER(0xE000E010)
-#define SYSTICK_RELOAD REGISTER(0xE000E014)
-#define SYSTICK_VALUE REGISTER(0xE000E018)
-
-__attribute__((section(".vectors"), used)) const void *const harness_vectors[16] = {
-    &_stack_top, (const void *)harness_reset, (const void *)harness_fault, (const void *)harness_fault,
-    (const void *)harness_fault, (const void *)harness_fault, (const void *)harness_fault, (const void *)harness_fault,
-    0, 0, 0, (const void *)harness_fault, 0, 0, (const void *)harness_fault, (const void *)harness_tick,
-};
-
 /* Timer wraps, next free mark, and marks (timer, wraps before its read, wraps after). The assembly below writes them. */
 uint32_t harness_wraps;
 uint32_t *harness_next;
 static uint32_t marks[3 * MARKS];
 
-static int semihosting(int operation, const void *argument)
-{
-    register int r0 __asm__("r0") = operation;
-    register const void *r1 __asm__("r1") = argument;
-    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
-    return r0;
-}
+#define HARNESS_PART 1
+#include HARNESS_CORE
+#undef HARNESS_PART
 
 static void say(const char *text)
 {
@@ -72,61 +55,14 @@ static void say_word(const char *title, uint32_t value)
     say(text);
 }
 
-void harness_report_fault(const uint32_t *frame)
-{
-    say("FAULT");
-    if (frame < &_stack_bottom + 8) {
-        say(": the stack is exceeded\n");
-        leave(1);
-    }
-    say_word(" pc ", frame[6]);
-    say_word(" lr ", frame[5]);
-#if __ARM_ARCH >= 7
-    say_word(" cfsr ", REGISTER(0xE000ED28));
-    say_word(" bfar ", REGISTER(0xE000ED38));
-#endif
-    say("\n");
-    leave(1);
-}
-
-__attribute__((naked)) void harness_fault(void)
-{
-    /* Reset the stack pointer: the network may have exhausted the stack. */
-    __asm__ volatile("mov r0, sp\n ldr r1, =_stack_top\n mov sp, r1\n bl harness_report_fault\n .ltorg\n");
-}
-
-/* Five instructions per wrap, including the return: _HANDLER in emulator.py. */
-__attribute__((naked)) void harness_tick(void)
-{
-    __asm__ volatile(
-        "ldr r0, =harness_wraps\n ldr r1, [r0]\n adds r1, #1\n str r1, [r0]\n bx lr\n .ltorg\n");
-}
-
-/* Called between layers. It preserves every register except lr, so the call is one instruction of four bytes. The counter counts down.
- * Wraps are read twice, because the timer may wrap in between. */
-__attribute__((naked)) void harness_mark(void)
-{
-    __asm__ volatile(
-        "push {r0-r4, lr}\n"
-        "ldr r0, =harness_next\n ldr r1, [r0]\n"
-        "ldr r2, =0xE000E018\n ldr r3, =harness_wraps\n"
-        "ldr r4, [r3]\n str r4, [r1, #4]\n"
-        "ldr r4, [r2]\n str r4, [r1]\n"
-        "ldr r4, [r3]\n str r4, [r1, #8]\n"
-        "adds r1, #12\n str r1, [r0]\n"
-        "pop {r0-r4, pc}\n .ltorg\n");
-}
-
-__attribute__((naked, noipa)) static void empty_run(const int8_t *input __attribute__((unused)), int8_t *output __attribute__((unused)))
-{
-    __asm__ volatile("bx lr\n");
-}
+#define HARNESS_PART 2
+#include HARNESS_CORE
 
 __attribute__((noipa)) static void two_marks(const int8_t *input, int8_t *output)
 {
     (void)input;
     (void)output;
-    __asm__ volatile("bl harness_mark\n bl harness_mark\n" ::: "lr", "memory");
+    TWO_MARKS;
 }
 
 /* Set marks[0] before and the last mark after the call. Return nothing, so that the cost is the same for every function. */
@@ -134,15 +70,11 @@ __attribute__((noipa)) static void timed(run_function *run, const int8_t *input,
 {
     harness_next = marks;
     harness_wraps = 0;
-    SYSTICK_RELOAD = 0xffffff;
-    SYSTICK_VALUE = 0;
-    SYSTICK_CONTROL = 7;
-    /* The counter has its reload value from the next tick. */
-    __asm__ volatile("nop\n nop\n nop\n nop" ::: "memory");
+    start_counter();
     harness_mark();
     run(input, output);
     harness_mark();
-    SYSTICK_CONTROL = 0;
+    stop_counter();
 }
 
 static int open_file(const char *name, uint32_t length, int mode)
@@ -178,13 +110,6 @@ static void transfer(int operation, int handle, void *data, uint32_t size)
 #define READ 0x06
 #define WRITE 0x05
 
-static uint32_t *stack_pointer(void)
-{
-    uint32_t *pointer;
-    __asm__ volatile("mov %0, sp" : "=r"(pointer));
-    return pointer;
-}
-
 /* Return the bytes of stack that a run touches below the caller's frame. */
 __attribute__((noipa)) static uint32_t stack_use(run_function *run, const int8_t *input, int8_t *output)
 {
@@ -217,9 +142,9 @@ void harness_main(void)
     result[0] = MAGIC;
     result[1] = stack_use(network_run, input, output);
     timed(empty_run, input, output);
-    result[2] = marks[0] - marks[3];
+    result[2] = TICKS(marks[0], marks[3]);
     timed(two_marks, input, output);
-    result[3] = marks[3] - marks[6];
+    result[3] = TICKS(marks[3], marks[6]);
     timed(network_run, input, output);
     count = (uint32_t)(harness_next - marks);
     result[4] = count;
@@ -242,10 +167,7 @@ void harness_main(void)
 void harness_reset(void)
 {
     uint32_t *from = &_data_from, *to;
-#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
-    REGISTER(0xE000ED88) |= 0xf00000u; /* the floating-point and vector unit */
-    __asm__ volatile("dsb\n isb" ::: "memory");
-#endif
+    enable_units();
     for (to = &_data_start; to < &_data_end; to++)
         *to = *from++;
     for (to = &_bss_start; to < &_bss_end; to++)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from sparsemod.export.c import CProject
     from sparsemod.quantization import IntegerNetwork
 
 Int8 = NDArray[np.int8]
@@ -59,12 +60,26 @@ def program(network: "IntegerNetwork", core: str | None = None) -> Program:
 
     Raises Unsupported for a layer without a C kernel.
     """
-    from sparsemod.export.c import generate, kernel_sources
+    return program_of(network, project_of(network, core))
 
-    wrapped = network.several or network.uses_lengths or bool(network.named.wide)
-    project = generate(network, name=MODEL if wrapped else "network", core=core)
+
+def _wrapped(network: "IntegerNetwork") -> bool:
+    return network.several or network.uses_lengths or bool(network.named.wide)
+
+
+def project_of(network: "IntegerNetwork", core: str | None = None) -> "CProject":
+    """Return the C project from which `program_of` makes a program; arguments and errors as in `program`."""
+    from sparsemod.export.c import generate
+
+    return generate(network, name=MODEL if _wrapped(network) else "network", core=core)
+
+
+def program_of(network: "IntegerNetwork", project: "CProject") -> Program:
+    """Return the program of a network's C project, see `project_of`."""
+    from sparsemod.export.c import kernel_sources
+
     own = dict(project.assembled())
-    if wrapped:
+    if _wrapped(network):
         own["network.c"] = f'#include "{MODEL}.h"\n{entry("network_run")}{_call(MODEL, network)}'
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     return Program(

@@ -7,14 +7,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from sparsemod.emulator.architectures import ARM, Architecture
 from sparsemod.errors import DoesNotFit, EmulationError, ToolsMissing
 
-PACKAGES = {
-    "qemu-system-arm": "qemu-system-arm",
-    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
-    "arm-none-eabi-ar": "binutils-arm-none-eabi",
-}
-C_LIBRARY = "libnewlib-arm-none-eabi"
 _OVERFLOW = "overflowed by "
 
 
@@ -25,27 +20,27 @@ def available(core: str = "cortex-m4") -> str | None:
     """
     from sparsemod.emulator.machines import machine
 
-    machine(core)
-    return _missing(os.environ.get("PATH", ""))
+    return _missing(os.environ.get("PATH", ""), machine(core).architecture)
 
 
 @cache
-def _missing(path: str) -> str | None:
-    absent = [program for program in PACKAGES if shutil.which(program, path=path) is None]
-    packages = {PACKAGES[program] for program in absent}
-    if not absent and not _has_library():
-        absent, packages = ["the compiler's C library (newlib)"], {C_LIBRARY}
+def _missing(path: str, architecture: Architecture = ARM) -> str | None:
+    programs = dict(architecture.packages)
+    absent = [program for program in programs if shutil.which(program, path=path) is None]
+    packages = {programs[program] for program in absent}
+    title, library = architecture.library
+    if not absent and not _has_library(architecture):
+        absent, packages = [f"the compiler's C library ({title})"], {library}
     if not absent:
         return None
-    if "gcc-arm-none-eabi" in packages:
-        packages.add(C_LIBRARY)
+    if architecture.gcc in absent:
+        packages.add(library)
     return f"no emulated device: {', '.join(absent)} missing; apt-get install {' '.join(sorted(packages))}"
 
 
-def _has_library() -> bool:
-    done = subprocess.run(
-        ["arm-none-eabi-gcc", "-print-file-name=libc.a"], capture_output=True, text=True, check=False
-    )
+def _has_library(architecture: Architecture) -> bool:
+    command = [architecture.gcc, f"-print-file-name={architecture.probe}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     # If the compiler does not find the file, it prints the bare name.
     return done.returncode == 0 and os.path.isabs(done.stdout.strip())
 
@@ -58,10 +53,10 @@ def require(core: str) -> None:
 
 
 @cache
-def versions() -> tuple[str, str]:
+def versions(architecture: Architecture = ARM) -> tuple[str, str]:
     """Return the versions of compiler and QEMU, such as "GCC 12.2.1" and "QEMU 7.2.22"."""
-    gcc = _output(["arm-none-eabi-gcc", "-dumpfullversion"])
-    qemu = _output(["qemu-system-arm", "--version"]).split("version ")[-1].split()[0]
+    gcc = _output([architecture.gcc, "-dumpfullversion"])
+    qemu = _output([architecture.qemu, "--version"]).split("version ")[-1].split()[0]
     return f"GCC {gcc.strip()}", f"QEMU {qemu}"
 
 
@@ -69,12 +64,14 @@ def _output(command: Sequence[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def compile_c(arguments: Sequence[str], folder: Path, seconds: float = 120.0) -> None:
+def compile_c(
+    arguments: Sequence[str], folder: Path, seconds: float = 120.0, architecture: Architecture = ARM
+) -> None:
     """Run the compiler in `folder`.
 
     Raises DoesNotFit when a memory region is too small, else EmulationError with the first errors.
     """
-    done = call(["arm-none-eabi-gcc", *arguments], folder, seconds)
+    done = call([architecture.gcc, *arguments], folder, seconds)
     if done.returncode == 0:
         return
     lines = done.stderr.splitlines()

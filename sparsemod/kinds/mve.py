@@ -10,7 +10,7 @@ from sparsemod.kinds.mve_depthwise import MveDepthwise, mve_depthwise
 from sparsemod.kinds.mve_filters import LANES, Filters, Sums
 from sparsemod.kinds.windows import Pair, Window
 
-MVE_CORES = frozenset({"cortex-m55"})
+MVE_CORES = frozenset({"cortex-m55", "cortex-m85"})
 """Cores with vector instructions on integers (Armv8.1-M)."""
 
 _WIDEST = 12  # vectors of a kernel row that is read where it lies

@@ -6,6 +6,9 @@ from sparsemod.kinds.dsp import Turns
 from sparsemod.kinds.v6m import SURE_TAPS
 from sparsemod.kinds.v6m_depthwise import ALIGNMENT
 
+FEWEST = 4
+"""Outputs below which the words of taps take longer than they save."""
+
 _LONGEST = 8  # steps of a turn
 _PART = 64  # steps of a part; its words need memory
 
@@ -76,3 +79,8 @@ class V6mLinear:
             "parts": float(self.parts > 1),
             "rest": float(self.outputs % 4 > 0),
         }
+
+
+def v6m_linear(taps: int, outputs: int) -> V6mLinear | None:
+    """Return the loops of a matrix times a vector; None where the shared kernel is faster."""
+    return V6mLinear(taps, outputs) if outputs >= FEWEST else None

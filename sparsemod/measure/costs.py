@@ -132,14 +132,14 @@ def costs(
                 {"operator": m.operator, "bytes": width * m.bytes, "without_input": width * m.without_input} for m in moments
             ],
         ),
-        measured("latency", took.milliseconds, "ms", took.method + ("" if integer else ", as if it were int8"), definition=latency, instructions=took.instructions),
+        measured("latency", took.milliseconds, "ms", took.method + ("" if integer else ", as if it were int8"), definition=latency, instructions=took.instructions, **({"kernels": took.kernels} if took.kernels else {})),
         measured("macs", macs(graph), "MACs", "multiply-adds of conv, linear and matmul, taps on padding counted"),
         measured("parameters", weights, "weights", "weights of conv and linear, zeros included, biases not"),
         measured(
             "nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix, **({} if nonzeros is None else {"layers": dict(nonzeros)}),
         ),
         *(predictions(predicted, operator_model(device.model), measured) if predicted and integer else ()),
-        *([measured(ENERGY, *energy_of(device, predicted.instructions, took.method, power_mode))] if predicted and integer and device.power else ()),
+        *([measured(ENERGY, *energy_of(device, device.weighted(predicted.per_layer, took.kernels), took.method, power_mode))] if predicted and integer and device.power else ()),
     )  # fmt: skip
     return {measurement.metric: measurement for measurement in measurements}
 

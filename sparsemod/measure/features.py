@@ -10,7 +10,7 @@ from sparsemod.kinds.dsp_linear import DspLinear
 from sparsemod.kinds.mve import MveAdd, mve_loops
 from sparsemod.kinds.mve_filters import mve_linear
 from sparsemod.kinds.v6m import v6m_loops
-from sparsemod.kinds.v6m_linear import V6mLinear
+from sparsemod.kinds.v6m_linear import v6m_linear
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 from sparsemod.measure.work import FEATURES, Features, Loops
@@ -152,8 +152,10 @@ def linear(tensors: Tensors, node: Node) -> Loops:
     own = {
         "dsp": _generated("dsp_linear", DspLinear(taps, outputs)),
         "mve": _generated("mve_linear", mve_linear(taps, outputs)),
-        "v6m": _generated("v6m_linear", V6mLinear(taps, outputs)),
     }
+    narrow = v6m_linear(taps, outputs)
+    if narrow is not None:
+        own["v6m"] = _generated("v6m_linear", narrow)
     return Loops("linear", features, own)
 
 

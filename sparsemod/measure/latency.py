@@ -6,7 +6,7 @@ per instruction / clock, an estimate.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
@@ -17,11 +17,14 @@ from sparsemod.targets import Device, operator_model
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one inference, the method, and the instructions (layer -> count; empty for `macs`)."""
+    """Milliseconds of one inference, the method, and the instructions (layer -> count; empty for `macs`).
+
+    `kernels`: layer -> kernel, where the device's cycles per instruction depend on it."""
 
     milliseconds: float
     method: str
     instructions: dict[str, float]
+    kernels: dict[str, str] = field(default_factory=dict)
 
 
 def by_operators(predicted: Predicted, device: Device) -> Latency:
@@ -30,10 +33,12 @@ def by_operators(predicted: Predicted, device: Device) -> Latency:
     core_note = "" if model.core == device.core else f" (fitted for that core, not for {device.core})"
     error = f", mean error {model.calibration.instructions:.1%}" if model.calibration else ""
     method = (
-        f"estimate: operator model of {model.core}{core_note}{error}; {device.cycles_per_instruction:g} cycles per instruction "
-        "as stated, not calibrated on this device"
+        f"estimate: operator model of {model.core}{core_note}{error}; {device.cycles_method}"
+        f"{'' if device.calibration else ', not calibrated on this device'}"
     )
-    return Latency(device.milliseconds(predicted.instructions), method, dict(predicted.per_layer))
+    kernels = {work.layer: work.on(model).kernel for work in predicted.works} if device.cycles else {}
+    weighted = device.weighted(predicted.per_layer, kernels) if kernels else predicted.instructions
+    return Latency(device.milliseconds(weighted), method, dict(predicted.per_layer), kernels)
 
 
 def by_macs(graph: Graph, operations_per_second: float | None) -> Latency:

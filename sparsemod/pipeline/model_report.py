@@ -1,6 +1,6 @@
 """The costs of a model that was read from a file: as an integer network, layer by layer, on a device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,7 @@ def report_on(
     )
     per_layer = dict(found["latency"].detail["instructions"])
     method = found["latency"].method
+    kernels = dict(found["latency"].detail.get("kernels", {}))
     try:
         emulation = Emulator(aim.core).measure(network)
     except (ToolsMissing, UnknownName, EmulationError, Unsupported) as error:
@@ -102,7 +103,7 @@ def report_on(
         device=aim.name,
         shape=network.input_shape,
         outputs=network.tensors[network.output].shape,
-        layers=_layers(network, per_layer, aim),
+        layers=_layers(network, per_layer, aim, kernels),
         measurements=tuple(found.values()),
         layer_method=method,
         fits=device_fits(found.values(), [aim, *others]),
@@ -115,7 +116,9 @@ def report_on(
     )
 
 
-def _layers(network: IntegerNetwork, per_layer: dict[str, float], target: Device) -> tuple[LayerCost, ...]:
+def _layers(
+    network: IntegerNetwork, per_layer: dict[str, float], target: Device, kernels: Mapping[str, str]
+) -> tuple[LayerCost, ...]:
     live = dict(plan(network).timeline)
     return tuple(
         LayerCost(
@@ -128,7 +131,9 @@ def _layers(network: IntegerNetwork, per_layer: dict[str, float], target: Device
             bytes=info.weight_bytes + info.bias_bytes if info.weights else 0,
             memory=live.get(info.name, 0),
             instructions=float(per_layer.get(info.name, 0.0)),
-            milliseconds=target.milliseconds(float(per_layer.get(info.name, 0.0))),
+            milliseconds=target.milliseconds(
+                target.weighted({info.name: float(per_layer.get(info.name, 0.0))}, kernels)
+            ),
         )
         for info in network.layers_info()
     )

@@ -81,9 +81,10 @@ def measurements(
     `detail` holds the prediction and its deviation. `kernels`: layer -> the kernel that it runs, where the core has generated ones.
     """
     how = emulation.method
-    cycles = (
-        f"{target.cycles_per_instruction:g} cycles per instruction as stated, at {target.clock / 1e6:g} MHz"
-    )
+    cycles = f"{target.cycles_method}, at {target.clock / 1e6:g} MHz"
+    kernels_run = predicted["latency"].detail.get("kernels", {}) if "latency" in predicted else {}
+    rest = emulation.instructions - sum(emulation.per_layer.values())
+    weighted = target.weighted(emulation.per_layer, kernels_run) + rest
 
     def measured(metric: str, value: float, unit: str, method: str, **detail: object) -> Measurement:
         compared: dict[str, object] = {}
@@ -102,10 +103,10 @@ def measurements(
     layers = dict(emulation.per_layer)
     cores = predicted["instructions"].detail.get("cores", {}) if "instructions" in predicted else {}
     results = (
-        measured("latency", target.milliseconds(emulation.instructions), "ms", f"estimate: {how}, instructions); {cycles}", definition="operators", instructions=layers),
+        measured("latency", target.milliseconds(weighted), "ms", f"estimate: {how}, instructions); {cycles}", definition="operators", instructions=layers),
         measured("instructions", emulation.instructions, "instructions", f"{how}, one inference)", layers=layers, cores=cores, **({"kernels": dict(kernels)} if kernels else {}), **facts),
         measured("flash", emulation.flash, "B", f"{how}, linked code and constants of the network, without start-up code)", **facts),
         measured("ram", emulation.ram, "B", f"{how}, linked arena and painted stack)", **parts, **facts),
-        *([measured(ENERGY, *energy_of(target, emulation.instructions, f"estimate: {how}, instructions); {cycles}", power_mode))] if target.power else ()),
+        *([measured(ENERGY, *energy_of(target, weighted, f"estimate: {how}, instructions); {cycles}", power_mode))] if target.power else ()),
     )  # fmt: skip
     return {measurement.metric: measurement for measurement in results}

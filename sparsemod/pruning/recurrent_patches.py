@@ -1,5 +1,8 @@
 """Inputs of the weights of recurrent layers: the steps that a layer reads, and its states before each step."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
@@ -50,15 +53,16 @@ def _neighbours(sizes: list[int], device: torch.device) -> tuple[Tensor, Tensor]
 
 def _single(layer: nn.RNNBase, number: int, data: Tensor) -> nn.RNNBase:
     """Return one layer of the module, in both directions, as a module with the same weights."""
-    keys: dict[str, str] = {"nonlinearity": layer.nonlinearity} if isinstance(layer, nn.RNN) else {}
-    proj = {} if isinstance(layer, nn.RNN | nn.GRU) else {"proj_size": layer.proj_size}
-    kind: type[nn.RNNBase] = (
-        nn.GRU if isinstance(layer, nn.GRU) else nn.LSTM if isinstance(layer, nn.LSTM) else nn.RNN
-    )
+    keys: dict[str, Any] = {"bias": layer.bias, "bidirectional": layer.bidirectional}
+    kind: Callable[..., nn.RNNBase]
+    if isinstance(layer, nn.GRU):
+        kind = nn.GRU
+    elif isinstance(layer, nn.LSTM):
+        kind, keys["proj_size"] = nn.LSTM, layer.proj_size
+    else:
+        kind, keys["nonlinearity"] = nn.RNN, layer.nonlinearity
     with torch.device("meta"):
-        single = kind(
-            data.shape[1], layer.hidden_size, 1, bias=layer.bias, bidirectional=layer.bidirectional, **keys, **proj
-        )  # fmt: skip
+        single = kind(data.shape[1], layer.hidden_size, 1, **keys)
     for name in list(single._parameters):
         tensor = getattr(layer, name.replace("_l0", f"_l{number}"))
         setattr(single, name, nn.Parameter(tensor.detach(), requires_grad=False))

@@ -222,31 +222,40 @@ def curves_figure(name: str, series: Sequence[Series]) -> "Figure":
 
     quality = quality_of(series)
     qualities, shown = [q for q in (quality, LOSS) if known(q)], [m for m in COSTS if known(m)]
-    size = (4.2 * len(shown), 0.4 + 3.8 * len(qualities))
+    size = (4.2 * len(shown) + 1.6, 0.4 + 3.8 * len(qualities))
     figure = Figure(figsize=size, layout="constrained", dpi=110)
     grid = figure.subplots(len(qualities), len(shown), squeeze=False)
     for line, metric in zip(grid, qualities, strict=True):
         percent = 100 if metric in METRICS and METRICS[metric].bounded else 1
         told = [one.reference.values()[metric] for one in series if metric in one.reference.values()]
         for axis, cost in zip(line, shown, strict=True):
-            for method in methods:
-                _draw(axis, method, numbers[f"{method}/{cost}"], percent * numbers[f"{method}/{metric}"])
+            for place, method in enumerate(methods):
+                values = percent * numbers[f"{method}/{metric}"]
+                _draw(axis, method, numbers[f"{method}/{cost}"], values, place)
             if told:
                 axis.axhline(percent * _mean(told), linestyle="--", color="black", linewidth=1)
-            _cost_axis(axis, _label(cost))
+            _cost_axis(axis, metric_label(cost))
+            _quality_axis(axis)
         title = METRICS[metric].title if metric in METRICS else metric
         line[0].set_ylabel(f"{title} of the integer network{', %' if percent == 100 else ''}")
-    grid[0, 0].legend(fontsize=8)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), fontsize=9, loc="outside right upper")
     figure.suptitle(name)
     return figure
 
 
-def _draw(axis: "Axes", label: str, costs: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+_LINES = ("-", "--", ":", "-.")
+"""The lines of the first ten methods, of the next ten, and so on, since there are ten colours."""
+
+
+def _draw(
+    axis: "Axes", label: str, costs: NDArray[np.float64], values: NDArray[np.float64], place: int
+) -> None:
     """Draw a method: the mean over series as a line, the range as a band. Columns without a value are left out."""
     there = ~np.isnan(values).all(0) & ~np.isnan(costs).all(0)
     costs, values = costs[:, there], values[:, there]
     x, y = np.nanmean(costs, 0), np.nanmean(values, 0)
-    (line,) = axis.plot(x, y, marker="o", markersize=3, label=label)
+    style = _LINES[place // 10 % len(_LINES)]
+    (line,) = axis.plot(x, y, style, marker="o", markersize=3, label=label, color=f"C{place % 10}")
     order = np.argsort(x)
     low, high = np.nanmin(values, 0)[order], np.nanmax(values, 0)[order]
     axis.fill_between(x[order], low, high, alpha=0.15, color=line.get_color(), linewidth=0)
@@ -265,12 +274,24 @@ def _cost_axis(axis: "Axes", label: str) -> None:
     axis.grid(alpha=0.3)
 
 
+def _quality_axis(axis: "Axes") -> None:
+    """Make the axis of the error logarithmic if its values differ by more than a factor of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axis.get_lines()])
+    if drawn.size and drawn.min() > 0 and drawn.max() > 10 * drawn.min():
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+
+
 def quality_of(series: Sequence[Series]) -> str:
     """Return the task's metric of the networks."""
     return quality_among(series[0].reference.values()) if series else ERROR
 
 
-def _label(metric: str) -> str:
+def metric_label(metric: str) -> str:
     """Return a metric's title with its unit."""
     if metric not in METRICS:
         return {"nonzeros": "nonzero weights"}.get(metric, metric)

@@ -15,6 +15,7 @@ from sparsemod.report.prunability import (
     curves,
     curves_figure,
     figure_bytes,
+    metric_label,
     prunability,
     prunability_csv,
     quality_of,
@@ -33,7 +34,10 @@ from sparsemod.units import ERROR
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}"
-    "th:nth-child(2),td:nth-child(2){text-align:left}svg{max-width:100%;height:auto}.wide{overflow-x:auto}"
+    "svg{max-width:100%;height:auto}.wide{overflow-x:auto}td{vertical-align:top}td[title]{cursor:help}"
+    ".details th:nth-child(2),.details td:nth-child(2),.levels th:nth-child(2),.levels .name{text-align:left}"
+    ".levels td{white-space:nowrap}.levels .none{text-align:left;color:#777;white-space:normal}"
+    ".levels tbody{border-top:2px solid #999}"
 )
 
 
@@ -84,7 +88,9 @@ def page(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
         f"<h1>{title}</h1><p>{len(rows)} networks. Lines: mean over networks and repetitions; bands: their range; dashed: the "
         f"reference.</p>{drawing}<h2>Prunability</h2><p>For each level, the smallest network of each method whose error is at most "
-        f"the reference's error plus the level; in brackets the share of the cost that was removed.</p>{_table(bests, quality)}{_damage_table(harm)}{_budget_table(budgets)}</html>\n"
+        f"the reference's error plus the level; in brackets the share of the cost that was removed. Means over the series (networks "
+        f"and repetitions) that have such a network; their range is shown under the pointer, and is in prunability.csv.</p>"
+        f"{_table(bests, quality)}{_damage_table(harm)}{_budget_table(budgets)}</html>\n"
     )
 
 
@@ -141,15 +147,35 @@ def _cells(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _table(bests: Sequence[Best], quality: str) -> str:
+    """Return the table: a block for each level; the methods without a network share one line."""
     shown = [name for name in COSTS if any(name in best.costs for best in bests)]
-    head = "".join(f"<th>{html.escape(word)}</th>" for word in ("level", "method", "series", "error", *shown))
-    lines = []
-    for best in bests:
-        level = f"{100 * best.level:+.2f} %" if _is_share(quality) else f"{best.level:+g}"
-        cells = [level, html.escape(best.method), f"{best.series} of {best.of}"]
-        cells.append("none" if best.error is None else _shown(quality, best.error))
-        for name in shown:
-            known = name in best.costs
-            cells.append(f"{best.costs[name]:,.0f} ({100 * best.ratios[name]:.0f} %)" if known else "")
-        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+    heads = ("level", "method", "series", "error", *map(metric_label, shown))
+    head = "".join(f"<th>{html.escape(word)}</th>" for word in heads)
+    blocks = []
+    for level in dict.fromkeys(best.level for best in bests):
+        word = f"{100 * level:+.2f} %" if _is_share(quality) else f"{level:+g}"
+        here = [best for best in bests if best.level == level]
+        lines = [_best_cells(best, shown, quality) for best in here if best.error is not None]
+        without = ", ".join(html.escape(best.method) for best in here if best.error is None)
+        if without:
+            told = f"no network of {without}" if lines else "no network of any method"
+            lines.append(f'<td class="none" colspan="{3 + len(shown)}">{told}</td>')
+        first = f'<td rowspan="{len(lines)}">{word}</td>'
+        rows = "".join(f"<tr>{'' if place else first}{line}</tr>" for place, line in enumerate(lines))
+        blocks.append(f"<tbody>{rows}</tbody>")
+    return f'<div class="wide"><table class="levels"><thead><tr>{head}</tr></thead>{"".join(blocks)}</table></div>'
+
+
+def _best_cells(best: Best, shown: Sequence[str], quality: str) -> str:
+    """Return a network's cells; the range over series is a tooltip."""
+    error = "" if best.error is None else _shown(quality, best.error)
+    cells = [
+        f'<td class="name">{html.escape(best.method)}</td><td>{best.series} of {best.of}</td><td>{error}</td>'
+    ]
+    for name in shown:
+        if name not in best.costs:
+            cells.append("<td></td>")
+            continue
+        span = f"{best.least[name]:,.0f} to {best.most[name]:,.0f}"
+        cells.append(f'<td title="{span}">{best.costs[name]:,.0f} ({round(100 * best.ratios[name])} %)</td>')
+    return "".join(cells)

@@ -68,6 +68,7 @@ class Chooser:
         self._objectives = history.objectives
         names = self._objectives.names
         self._quality = history.quality
+        self._with_earlier = bool(history.earlier)
         self._known = [n for n in names if n != self._quality.name]
         sampled = self._drawn(history)
         measured = {m for o in history.all for m in (o.values or ())} | {
@@ -115,26 +116,47 @@ class Chooser:
         # again.
         measured = history.with_error
         done = [*(history.completed[i][0] for i in measured), *history.failed]
+        earlier = history.earlier
         features = self._features(
-            [o.candidate.parameters for o in (*done, *(o for o, _, _ in history.forecasts))],
-            [*map(history.epochs, done), *(history.whole_epochs(o) for o, _, _ in history.forecasts)],
+            [
+                *(o.candidate.parameters for o in (*done, *(o for o, _, _ in history.forecasts))),
+                *(one.parameters for one in earlier),
+            ],
+            [
+                *map(history.epochs, done),
+                *(history.whole_epochs(o) for o, _, _ in history.forecasts),
+                *(one.epochs for one in earlier),
+            ],
+            len(earlier),
         )
         errors = self._quality.share(
             [history.rows[i][self._quality.name] for i in measured]
             + [history.bad_error] * len(history.failed)
             + [expected for _, expected, _ in history.forecasts]
+            + [one.value for one in earlier]
         )
-        deviations = np.array([*[0.0] * len(done), *(deviation for _, _, deviation in history.forecasts)])
+        deviations = np.array(
+            [*[0.0] * len(done), *(deviation for _, _, deviation in history.forecasts), *[0.0] * len(earlier)]
+        )
         front = np.isin([*measured, *[-1] * (len(errors) - len(measured))], history.front)
         few = gp.select_points(errors, features, front, gp.FIT_POINTS)
         hyperparameters = fitter.fit(features[few], errors[few], deviations[few])
         some = gp.select_points(errors, features, front, MODEL_POINTS)
         return gp.ErrorModel(features[some], errors[some], hyperparameters, deviations[some])
 
-    def _features(self, parameters: Sequence[Mapping[str, Value]], epochs: Sequence[float]) -> Floats:
-        """Return the model's inputs, shape (n, features): the space's and the training's length."""
+    def _features(
+        self, parameters: Sequence[Mapping[str, Value]], epochs: Sequence[float], earlier: int = 0
+    ) -> Floats:
+        """Return the model's inputs, shape (n, features): the space's and the training's length.
+
+        With trials of earlier experiments, a further input is 1 for them, the last `earlier` rows, and 0 for others:
+        the model learns how alike the experiments are.
+        """
         encoded = np.array([self._space.encode(one) for one in parameters]).reshape(len(parameters), -1)
-        return np.column_stack([encoded, [gp.fidelity(one) for one in epochs]])
+        columns = [encoded, np.array([gp.fidelity(one) for one in epochs])]
+        if self._with_earlier:
+            columns.append((np.arange(len(parameters)) >= len(parameters) - earlier).astype(float))
+        return np.column_stack(columns)
 
     def _learn(self, parameters: Mapping[str, Value], costs: Mapping[str, float]) -> None:
         """Add exact costs to the training data of the estimate."""

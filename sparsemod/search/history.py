@@ -33,7 +33,10 @@ class History:
         self.all = sorted(observations, key=lambda o: o.index)
         self._by_index = {o.index: o for o in self.all}
         self.objectives = spec.objectives_in_force()
-        self._rounds = search_config(spec).rounds
+        config = search_config(spec)
+        self._rounds = config.rounds
+        # The networks of earlier experiments that are in this space.
+        self.earlier = [one for trial in config.earlier if (one := trial.within(space)) is not None]
         self.seed = spec.seed
         # Suggest each candidate once. A trial that failed by a fault used all its attempts and would fail
         # again.

@@ -9,9 +9,10 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sparsemod.errors import InvalidInput
-from sparsemod.records import Candidate
+from sparsemod.records import Candidate, Value
 from sparsemod.sources.base import Round, SourceConfig
 from sparsemod.sources.config_keys import ConfigKey, flag, whole
+from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 
 
@@ -91,6 +92,25 @@ class StopSpec(_Part):
     trials: int = Field(20, ge=1, description="Completed trials over which the gain is measured.")
 
 
+class EarlierTrial(_Part):
+    """A trained network of an earlier experiment on the same data."""
+
+    parameters: dict[str, Value] = Field(description="Parameters of its network and its training.")
+    epochs: float = Field(ge=0, description="Epochs of training in its weights, inherited ones included.")
+    value: float = Field(description="The task's metric, such as the error, on its validation data.")
+
+    def within(self, space: Space) -> "EarlierTrial | None":
+        """Return the trial with the space's parameters: without those that the space lacks, with defaults for missing ones.
+
+        Return None when the space does not contain the network.
+        """
+        parameters = space.complete(self.parameters)
+        clipped = any(self.parameters.get(name, value) != value for name, value in parameters.items())
+        if clipped or not space.is_valid(parameters):
+            return None
+        return self.model_copy(update={"parameters": parameters})
+
+
 _TITLES = {"r1": "Sobol", "r2": "model", "r3": "morphs"}
 
 REPEATS = "repeats"
@@ -133,6 +153,25 @@ class SearchConfig(SourceConfig):
         description="Suggest a batch only when the previous batch has finished, as `sparsemod run` does. The service then finds the same trials as a local run; workers beyond `batch_size` have nothing to do.",
     )
     stop: StopSpec | None = Field(None, description="Optional stopping rule.")
+    earlier: tuple[EarlierTrial, ...] = Field(
+        (),
+        description="Trials of earlier experiments on the same data, for the model; `--from` of `sparsemod run` and `sparsemod submit` fills it.",
+    )
+
+    @model_validator(mode="after")
+    def _check_earlier(self) -> Self:
+        if self.earlier and self.acquisition != "ehvi":
+            raise ValueError(
+                "`earlier` needs the acquisition ehvi: Ax learns from the experiment's own trials only"
+            )
+        return self
+
+    def check(self, space: Space) -> None:
+        """Check that the space contains the network of an earlier trial, where there are any. Raises InvalidInput."""
+        if self.earlier and not any(trial.within(space) for trial in self.earlier):
+            raise InvalidInput(
+                "source.earlier", f"{len(self.earlier)} trials", "trials of which one is in the spec's space"
+            )
 
     def plan(self) -> tuple[Round, ...]:
         """Return the three rounds, and the repetitions if there are any.

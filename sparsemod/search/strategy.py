@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from sparsemod.errors import SpaceEmpty
+from sparsemod.objectives import NEAREST
 from sparsemod.records import Candidate, TrialState, Value
 from sparsemod.search import sobol
 from sparsemod.search.acquire import Choice, Chooser
@@ -184,7 +185,7 @@ class Search:
     # -- rounds 2 and 3 -----------------------------------------------------------------------------------------------------------------
 
     def _can_model(self, history: History) -> bool:
-        return not history.models_error or len(history.with_error) >= MODELLED
+        return not history.models_error or len(history.with_error) + len(history.earlier) >= MODELLED
 
     def _choose(
         self, history: History, turn: Round, count: int, seen: set[str], before: Sequence[Suggestion]
@@ -199,7 +200,10 @@ class Search:
             pool.breed(parents, self._morphs, turn.spec.epochs, rng, BREED)
         bred = bool(pool.entries)
         if not bred:
-            pool.fill(self._bases(history), turn.spec.epochs, rng, POOL)
+            earlier = self._earlier_front(history)
+            pool.fill([*self._bases(history), *earlier], turn.spec.epochs, rng, POOL)
+            for values in earlier:
+                pool.add(dict(values), turn.spec.epochs)
         suggestions: list[Suggestion] = []
         for _ in range(count):
             choice = chooser.choose(pool, rng, search=not bred and self.space.cardinality > ENUMERATED)
@@ -222,6 +226,21 @@ class Search:
 
     def _bases(self, history: History) -> list[Mapping[str, Value]]:
         return [history.completed[i][0].candidate.parameters for i in history.bases]
+
+    def _earlier_front(self, history: History) -> list[Mapping[str, Value]]:
+        """Return the parameters of the earlier trials that would be on the front, or the nearest to it, with exact costs."""
+        looked = [(one, self._book.look(one.parameters)) for one in history.earlier]
+        built = [(one, costs) for one, costs in looked if not isinstance(costs, str)]
+        names = {*history.objectives.names, *history.objectives.budgets} - {history.quality.name}
+        rows = [
+            {**costs, history.quality.name: one.value}
+            for one, costs in built
+            if all(n in costs for n in names)
+        ]
+        if len(rows) < len(built):
+            return []  # an objective without exact costs ranks no earlier trial
+        found = history.objectives.front(rows) or history.objectives.nearest_misses(rows, NEAREST)
+        return [built[i][0].parameters for i in found]
 
     def _parents(self, history: History) -> list[Parent]:
         """Return the members of the front with stored weights; many are thinned evenly along the first objective.

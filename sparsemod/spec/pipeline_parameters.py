@@ -24,6 +24,8 @@ _PIPELINE = {
     "sparsity": "pruning",
     "pruning_method": "pruning",
     "prune_threshold": "pruning",
+    "prune_begin": "pruning",
+    "teacher_alpha": "training",
     "learning_gamma": "training",
     "learning_step": "training",
     "max_len": "dataset.splitter",
@@ -32,10 +34,14 @@ _PIPELINE = {
 
 _PLACES = {
     "prune_threshold": "sparsity",
+    "prune_begin": "schedule.begin",
+    "teacher_alpha": "teacher.alpha",
     "learning_gamma": "schedule.gamma",
     "learning_step": "schedule.period",
 }
-"""SpArSeMod's names: the key that each replaces."""
+"""The key that each replaces, where the name is another one."""
+
+_STEPS = ("learning_gamma", "learning_step")
 
 STEP_LR = "step_lr"
 """The learning-rate schedule that `learning_gamma` and `learning_step` select."""
@@ -46,6 +52,8 @@ PIPELINE_PARAMETERS = tuple(_PIPELINE)
 Each replaces the constant of the same name in `training`, `pruning` or `dataset.splitter`; `pruning_method` replaces `pruning.method`.
 `rule` replaces the name of `training.rule`, and the rule's keys stay where the other rule has them.
 `finetune_epochs` replaces `epochs` of the stage `finetune`.
+`prune_begin` replaces `schedule.begin` of `pruning`: 0 prunes before the training, 0.9 at its end. `teacher_alpha`
+replaces `teacher.alpha` of `training`, the dose of distillation.
 SpArSeMod's names work as there: `prune_threshold` is the final share of pruned weights, `sparsity`. `learning_gamma`
 and `learning_step` select the schedule `step_lr` and are its `gamma` and its `period`.
 """
@@ -53,6 +61,7 @@ and `learning_step` select the schedule `step_lr` and are its `gamma` and its `p
 RULE = "rule"
 MAX_LEN = "max_len"
 FINETUNE_EPOCHS = "finetune_epochs"
+TEACHER_ALPHA = "teacher_alpha"
 
 
 def read_by(part: BaseModel, name: str) -> bool:
@@ -67,7 +76,8 @@ def read_by(part: BaseModel, name: str) -> bool:
     if _PIPELINE.get(name) != own:
         return False
     if isinstance(part, PruningConfig):
-        return part.has(_PLACES.get(name, name))
+        key, _, inner = _PLACES.get(name, name).partition(".")
+        return part.has(key) and (not inner or hasattr(getattr(part, key), inner))
     return True
 
 
@@ -137,12 +147,13 @@ def check_pipeline(
     if splitter is not None and name == MAX_LEN:
         whole = splitter
     if part == "pruning" and not read_by(pruning, name):
-        allowed = f"needs pruning.method {_with_key(_PLACES.get(name, name))} (it is {pruning.method})"
+        key = _PLACES.get(name, name).partition(".")[0]
+        allowed = f"needs pruning.method {_with_key(key)} (it is {pruning.method})"
         raise InvalidInput(field, "searched", allowed)
-    if _PLACES.get(name, "").startswith("schedule.") and training.schedule.name not in (
-        STEP_LR,
-        SCHEDULES.default,
-    ):
+    if name == TEACHER_ALPHA and training.teacher is None:
+        raise InvalidInput(field, "searched", "needs training.teacher, from which the networks learn")
+    selects = part == "training" and _PLACES.get(name, "").startswith("schedule.")
+    if selects and training.schedule.name not in (STEP_LR, SCHEDULES.default):
         allowed = f"needs training.schedule {STEP_LR}, which it selects when the spec names no other (it is {training.schedule.name})"
         raise InvalidInput(field, "searched", allowed)
     for value in extremes(parameter):
@@ -199,11 +210,9 @@ def changed(part: M, values: Mapping[str, Any]) -> M:
     for name, value in values.items():
         key, _, inner = _PLACES.get(name, name).partition(".")
         if inner:
-            kept = (
-                data[key]
-                if data[key]["name"] == STEP_LR
-                else {"name": STEP_LR, "warmup": data[key]["warmup"]}
-            )
+            kept = data[key]
+            if name in _STEPS and kept["name"] != STEP_LR:
+                kept = {"name": STEP_LR, "warmup": kept["warmup"]}
             data[key] = {**kept, inner: value}
         elif key == RULE and isinstance(value, str) and value in RULES.names():
             # Keys such as `angle` count for every rule that has them.

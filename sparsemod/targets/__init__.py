@@ -4,7 +4,7 @@
 package adds devices through the entry point group `sparsemod.devices`.
 """
 
-from sparsemod.targets.device import Device
+from sparsemod.targets.device import BoardCalibration, Device
 from sparsemod.targets.device_fit import DeviceFit, device_fits
 from sparsemod.targets.model import Calibration, OperatorModel, SharedFunction
 from sparsemod.targets.profiles import (
@@ -19,6 +19,7 @@ from sparsemod.targets.profiles import (
 
 __all__ = [
     "DEVICES",
+    "BoardCalibration",
     "Calibration",
     "Device",
     "DeviceFit",

@@ -1,6 +1,7 @@
 """The content of a device profile."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +28,26 @@ class PowerMode(_Frozen):
     )
 
 
+class BoardCalibration(_Frozen):
+    """How the cycles of a profile were fitted on a board, and the errors of whole networks that the fit did not use.
+
+    `error` and `worst`: relative errors (0.03: 3 %) with cycles per kernel; `single_error`: the mean error with one number for all
+    kernels. `tau`: Kendall's rank correlation."""
+
+    networks: Annotated[int, Field(ge=1)] = Field(description="Number of networks in the fit.")
+    held_out: Annotated[int, Field(ge=2)] = Field(description="Number of held-out networks for the errors.")
+    error: Annotated[float, Field(ge=0)]
+    worst: Annotated[float, Field(ge=0)]
+    single_error: Annotated[float, Field(ge=0)]
+    tau: Annotated[float, Field(ge=-1, le=1)]
+    board: str = Field(min_length=1, description="The board and its counter.")
+    unit: str = Field(
+        min_length=1, description="What the counter counts: cycles, or instructions of an emulated machine."
+    )
+    date: str
+    command: str
+
+
 class Device(_Frozen):
     """A microcontroller or board.
 
@@ -37,13 +58,21 @@ class Device(_Frozen):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(description="The name in specs.")
     title: str = Field(min_length=1, description="Manufacturer and product.")
-    core: Annotated[str, Field(pattern=r"^cortex-m[0-9]+\+?$")] = Field(
-        description="The core, for example cortex-m4."
+    core: Annotated[str, Field(pattern=r"^(cortex-m[0-9]+\+?|rv32[a-z]+)$")] = Field(
+        description="The core, for example cortex-m4 or rv32imc."
     )
     clock: Annotated[int, Field(gt=0)] = Field(description="Clock in Hz.")
     flash: Annotated[int, Field(gt=0)] = Field(description="Bytes of flash.")
     ram: Annotated[int, Field(gt=0)] = Field(description="Bytes of the largest contiguous RAM.")
     cycles_per_instruction: Positive = Field(description="Clock cycles per instruction, as stated.")
+    cycles: dict[str, Positive] = Field(
+        default_factory=dict,
+        description="Kernel of the operator model -> its cycles per instruction, as calibrated on a board.",
+    )
+    calibration: BoardCalibration | None = Field(
+        None,
+        description="How `cycles` and `cycles_per_instruction` were fitted; absent when they are stated.",
+    )
     operator_model: str | None = Field(
         None, description="Core of the calibrated model to use, if the device's core has none."
     )
@@ -62,6 +91,26 @@ class Device(_Frozen):
         """Return memory region -> bytes over its size, for these needs in bytes; empty if they fit."""
         regions = (("flash", flash, self.flash), ("RAM", ram, self.ram))
         return {region: math.ceil(need - size) for region, need, size in regions if need > size}
+
+    @property
+    def cycles_method(self) -> str:
+        """Where the cycles per instruction come from, as one phrase."""
+        found = self.calibration
+        if found is None:
+            return f"{self.cycles_per_instruction:g} cycles per instruction as stated"
+        return (
+            f"{self.cycles_per_instruction:g} cycles per instruction, by kernel, calibrated in {found.unit} on {found.board}, "
+            f"mean error {found.error:.1%}"
+        )
+
+    def weighted(self, layers: Mapping[str, float], kernels: Mapping[str, str]) -> float:
+        """Return the instructions of all layers, each times its kernel's cycles per instruction over the device's.
+
+        `layers`: layer -> instructions; `kernels`: layer -> kernel. Without calibrated `cycles` it is the sum."""
+        mean = self.cycles_per_instruction
+        return sum(
+            count * (self.cycles.get(kernels.get(layer, ""), mean) / mean) for layer, count in layers.items()
+        )
 
     def milliseconds(self, instructions: float) -> float:
         """Estimate the time: instructions x stated cycles per instruction / clock."""

@@ -7,7 +7,7 @@ operation takes and returns while it runs is not seen.
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,9 +109,9 @@ def trace_iteration(
     """Return the memory of one iteration: the rule's gradients and the optimizer's step.
 
     `rule` has been started on `module`, which is in training mode; both are on the device of `batch`, which may be the
-    meta device. An iteration runs before the traced one, so that optimizer state and feedback matrices exist; the weights
-    change. With `at_once` the rule may update each layer as soon as its gradient is known. `beside`: modules that train
-    beside the network, by name.
+    meta device. On an accelerator, tensors in the host's memory do not count. An iteration runs before the traced one, so
+    that optimizer state and feedback matrices exist; the weights change. With `at_once` the rule may update each layer as
+    soon as its gradient is known. `beside`: modules that train beside the network, by name.
     """
     x, y = batch
 
@@ -126,7 +126,7 @@ def trace_iteration(
     rule.gradients(x, y, loss)
     update()
     parts = {"": module, **(beside or {})}
-    tracer = _Tracer(parts)
+    tracer = _Tracer(parts, _counted(x.device))
     tracer.start(_existing(list(parts.values()), batch, optimizer, rule))
     with tracer.layers(), tracer:
         rule.gradients(x, y, loss)
@@ -190,12 +190,12 @@ def _nothing() -> Iterator[None]:
 
 
 class _Tracer(TorchDispatchMode):
-    """Follows the storages that operations make."""
+    """Follows the storages that operations make in the memory of `devices`."""
 
-    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], devices: tuple[str, ...]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = MemoryTrace()
-        self._modules = modules
+        self._modules, self._devices = modules, devices
         self._live: dict[int, tuple[int, str]] = {}
         self._makers: dict[int, str] = {}
         self._known: set[int] = set()
@@ -209,7 +209,7 @@ class _Tracer(TorchDispatchMode):
         """Note what exists before the iteration."""
         for name, held in existing.items():
             size = held if isinstance(held, int) else 0
-            for tensor in held if isinstance(held, list) else ():
+            for tensor in self._counted(held) if isinstance(held, list) else ():
                 storage = tensor.untyped_storage()
                 if storage._cdata not in self._known:
                     self._known.add(storage._cdata)
@@ -222,12 +222,13 @@ class _Tracer(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:  # fmt: skip
-        given = [t.untyped_storage()._cdata for t in _tensors((*args, *(kwargs or {}).values()))]
+        taken = self._counted(_tensors((*args, *(kwargs or {}).values())))
+        given = [tensor.untyped_storage()._cdata for tensor in taken]
         self._known.update(given)  # what is not known yet existed before
         read = dict.fromkeys(self._makers[key] for key in given if key in self._makers)
         result = func(*args, **(kwargs or {}))
         name = self._name(func)
-        made = sum([self._made(tensor, name) for tensor in _tensors((result,))])
+        made = sum([self._made(tensor, name) for tensor in self._counted(_tensors((result,)))])
         if made or func._schema.is_mutable:
             operation = self.trace.operations.setdefault(name, Operation())
             operation.calls += 1
@@ -236,6 +237,9 @@ class _Tracer(TorchDispatchMode):
             for key in _changed(func, args):
                 self._makers[key] = name
         return result
+
+    def _counted(self, tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+        return (tensor for tensor in tensors if tensor.device.type in self._devices)
 
     def _name(self, func: Any) -> str:
         operation = str(func).removeprefix("aten.").partition(".")[0]
@@ -317,6 +321,11 @@ class _Tracer(TorchDispatchMode):
         """End the trace. What the iteration leaves behind, such as gradients that were not dropped, stays in the total."""
         self._open = False
         return self.trace
+
+
+def _counted(device: torch.device) -> tuple[str, ...]:
+    """Return the kinds of devices whose tensors count in a trace on `device`; without values, the host stands for it too."""
+    return ("cpu", "meta") if device.type in ("cpu", "meta") else (device.type,)
 
 
 def _changed(func: Any, args: tuple[Any, ...]) -> Iterator[int]:

@@ -100,7 +100,7 @@ def delete_model(store: StoreDep, files: FilesDep, model: ModelId) -> Response:
     "/models/{model:number}/experiments",
     status_code=201,
     summary="Start a search from a model",
-    responses=failures(404, 409, 413),
+    responses=failures(400, 404, 409, 413),
 )
 async def start_from_model(
     request: Request, store: StoreDep, login: LoginDep, model: ModelId, body: StartFromModel, key: Key = None

@@ -270,6 +270,11 @@ def _address(parts: Parts, tensor: str) -> str:
     return _place(parts.arena.plan.offsets[buffer])
 
 
+def output_addresses(parts: Parts) -> tuple[str, ...]:
+    """Return the address of each layer's output when its kernel has run, as an expression inside NAME_run."""
+    return tuple(_address(parts, node.output) for node in parts.nodes)
+
+
 def _copies(parts: Parts) -> list[dict[str, Any]]:
     """Return the copies of outputs that are views: those of inputs (`given`), before later layers use the inputs' bytes, and the others."""
     layout, made = parts.arena.layout, {each["tensor"]: each for each in _outputs(parts)}

@@ -22,7 +22,7 @@ from sparsemod.export.c.v6m_assembler import Byte
 from sparsemod.kinds.dsp import without_loops
 from sparsemod.kinds.v6m import LANES, V6mConv, has_v6m, v6m_loops
 from sparsemod.kinds.v6m_depthwise import V6mDepthwise
-from sparsemod.kinds.v6m_linear import V6mLinear
+from sparsemod.kinds.v6m_linear import FEWEST, v6m_linear
 from sparsemod.quantization.arithmetic import requantize
 from sparsemod.quantization.layers import Conv, Linear, Weighted
 from sparsemod.templates import render
@@ -216,12 +216,14 @@ def _depthwise(context: Context, layer: Conv, loops: V6mDepthwise, how: Rescaled
 def _linear(context: Context, layer: Linear) -> Special | Plain | None:
     if not has_v6m(context.core):
         return None
+    weight = context.in_memory(layer)
+    outputs, taps = weight.shape
+    loops, byte = v6m_linear(taps, outputs), _byte(context, layer)
+    if loops is None:
+        return Plain(f"fewer than {FEWEST} outputs")
     how = Rescaled.of(context, layer)
     if isinstance(how, Plain):
         return how
-    weight = context.in_memory(layer)
-    outputs, taps = weight.shape
-    loops, byte = V6mLinear(taps, outputs), _byte(context, layer)
     several = loops.parts > 1
     functions = [("last", assembler.linear(loops.turns, outputs, byte, joined=several), True, several)]
     if several:

@@ -42,6 +42,7 @@ def graph_shapes(graph: "Graph") -> dict[str, tuple[int, ...]]:
         if operator.weight is None:
             continue
         shape = tuple(graph.state[operator.weight].shape)
+        named: tuple[tuple[str | None, tuple[int, ...]], ...]
         if not operator.traits.recurrent:
             named = ((operator.attributes.get("parameter"), shape),)
         else:

@@ -18,7 +18,7 @@ def make_linear(module: nn.Module) -> None:
     """
     for part in module.modules():
         if isinstance(part, nn.RNNBase):
-            part.forward = functools.partial(_forward, part, _scales(part))  # type: ignore[method-assign]
+            part.forward = functools.partial(_forward, part, _scales(part))
 
 
 def _ends(layer: nn.RNNBase) -> list[list[str]]:
@@ -30,7 +30,7 @@ def _ends(layer: nn.RNNBase) -> list[list[str]]:
 def _gates(layer: nn.RNNBase, name: str) -> Tensor:
     """Return the sum over the gates of a tensor of the layer, of which each unit has a row for each gate."""
     tensor: Tensor = getattr(layer, name)
-    return tensor.unflatten(0, (-1, layer.hidden_size)).sum(0)
+    return tensor.view(-1, layer.hidden_size, *tensor.shape[1:]).sum(0)
 
 
 def _scales(layer: nn.RNNBase) -> dict[str, float]:
