@@ -41,6 +41,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "source.rounds.r1": {"trials": 3, "epochs": 2},
     "training.teacher": {"network": "resnet-8"},
     "scales": {"kind": "log"},
+    "source.earlier": {"parameters": {}, "epochs": 2, "value": 0.1},
 }
 """The keys without a default, by part."""
 BESIDE: dict[str, dict[str, Any]] = {"dataset.splitter": {"space": {"max_len": [4, 8]}}}
@@ -185,9 +186,18 @@ def at(written: Any, path: str) -> Any:
 
 def test_every_key_of_a_spec_has_a_row() -> None:
     described = {str(row) for row in ROWS if row.part not in MEMBERS}
-    named = ("dataset.options", "network.options", "space", "budgets", "reference_point")
+    named = (
+        "dataset.options",
+        "network.options",
+        "space",
+        "budgets",
+        "reference_point",
+        "source.earlier.parameters",
+    )
 
     def keys(value: Any, path: str = "") -> Iterator[str]:
+        if path == "source.earlier":
+            value = value[0]
         if isinstance(value, dict) and path not in named:
             for name, inner in value.items():
                 yield from keys(inner, f"{path}.{name}".lstrip("."))
@@ -195,7 +205,7 @@ def test_every_key_of_a_spec_has_a_row() -> None:
                     yield re.sub(r"\br[23]\.", "r1.", f"{path}.{name}".lstrip("."))  # the rounds are equal
 
     optional = {
-        "source": {"name": "search", "stop": {}},
+        "source": {"name": "search", "stop": {}, "earlier": [REQUIRED["source.earlier"]]},
         "training": {"teacher": {"network": "resnet-8"}},
         "scales": {"error": "log"},
         "dataset": {**SMALL["dataset"], "splitter": {"max_len": 8}},
