@@ -12,6 +12,8 @@ from sparsemod.kinds.dsp import DspConv, dsp_loops
 from sparsemod.kinds.dsp_depthwise import DspDepthwise
 from sparsemod.kinds.mve import MveConv, mve_loops
 from sparsemod.kinds.mve_depthwise import MveDepthwise
+from sparsemod.kinds.v6m import V6mConv, v6m_loops
+from sparsemod.kinds.v6m_depthwise import V6mDepthwise
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import Tensors
 
@@ -109,6 +111,20 @@ def strips(loops: DspDepthwise) -> Iterator[Access]:
             yield "write", place * loops.channels + channel
 
 
+def row_pairs(loops: V6mDepthwise) -> Iterator[Access]:
+    """Channel after channel, two rows of outputs after two, as in v6m_depthwise.c; the first words hold rows that come before."""
+    window, (rows, columns) = loops.window, loops.made
+    down = window.stride[0]
+    for channel, first in itertools.product(range(loops.channels), range(0, rows, 2)):
+        new = first * down - window.padding[0] + 3 - down
+        for row in range(new if first else new - loops.new_rows, new + loops.new_rows):
+            if 0 <= row < loops.size[0]:
+                for column in range(loops.size[1]):
+                    yield "read", (row * loops.size[1] + column) * loops.channels + channel
+        for place in range(first * columns, min(first + 2, rows) * columns):
+            yield "write", place * loops.channels + channel
+
+
 def words(loops: MveDepthwise) -> Iterator[Access]:
     """Groups of rows, as in mve_depthwise.c, whose 16 channels at a time are one here; a last single row joins the one before it."""
     window, (rows, columns), row = loops.window, loops.made, 0
@@ -183,6 +199,8 @@ def test_convolutions_never_overwrite_what_they_still_read(
         assert on_core is not None and is_safe(iter(accesses), on_core), "the plain kernel stands beside it"
     if isinstance(mve_loops(window, channels, outputs, size), MveConv):
         assert is_safe(pairs(window, channels, outputs, size), distance_of(memory.own["mve"]))
+    if isinstance(v6m_loops(window, channels, outputs, size), V6mConv):
+        assert is_safe(gathered(window, channels, outputs, size, 4), distance_of(memory.own["v6m"]))
 
 
 @settings(deadline=None, max_examples=150)
@@ -202,6 +220,9 @@ def test_depthwise_kernels_and_pools_never_overwrite_what_they_still_read(
     vectors = mve_loops(window, channels, channels, size)
     if isinstance(vectors, MveDepthwise):
         assert is_safe(words(vectors), distance_of(conv.own["mve"]))
+    rows = v6m_loops(window, channels, channels, size)
+    if isinstance(rows, V6mDepthwise):
+        assert is_safe(row_pairs(rows), distance_of(conv.own["v6m"]))
 
 
 @pytest.mark.parametrize("rows", [9, 40])
@@ -239,6 +260,8 @@ def test_depthwise_kernels_of_a_layers_own(
     assert isinstance(narrow, DspDepthwise) and is_safe(strips(narrow), distance_of(memory.own["dsp"]))
     if isinstance(vector, MveDepthwise):
         assert is_safe(words(vector), distance_of(memory.own["mve"]))
+    loops = v6m_loops(window, 3, 3, (rows, columns))
+    assert isinstance(loops, V6mDepthwise) and is_safe(row_pairs(loops), distance_of(memory.own["v6m"]))
     on_core = memory.overlap_on("cortex-m55")
     assert on_core is not None and is_safe(channelwise(window, 3, (rows, columns)), on_core)
 
@@ -290,3 +313,5 @@ def test_distances_are_those_of_all_positions(
         assert memory.own["dsp"].overlap == every_position(window, channels, outputs, size, 2, False)
     if "mve" in memory.own:
         assert memory.own["mve"].overlap == every_position(window, channels, outputs, size, 2, True)
+    if "v6m" in memory.own:
+        assert memory.own["v6m"].overlap == every_position(window, channels, outputs, size, 4, False)

@@ -11,6 +11,8 @@ from support_graph import LeNet
 
 from sparsemod.board import BoardReport, LayerCheck, SerialBoard, check_board, firmware
 from sparsemod.board.calibrate import Timed, fit, judge, timed, write
+from sparsemod.board.serial_line import SerialLine
+from sparsemod.board.session import Session
 from sparsemod.errors import BoardError, InvalidInput
 from sparsemod.graph import capture, deployed
 from sparsemod.measure import costs
@@ -23,6 +25,11 @@ def _line(text: str) -> bytes:
     for byte in text.encode():
         check ^= byte
     return f"{text}*{check:02x}\n".encode()
+
+
+def _end(command: bytes) -> bytes:
+    """Return the last line of the answer to a command: it repeats the command's number."""
+    return _line(f"E {command.split()[-1].decode()}")
 
 
 def _check(port: str, timeout: float = 60.0, baud: int = 115200) -> BoardReport:
@@ -82,14 +89,15 @@ def test_damaged_lines_are_asked_for_again(damaged: int) -> None:
     seen: dict[bytes, int] = {}
 
     def answer(line: bytes) -> bytes:
-        seen[line] = seen.get(line, 0) + 1
+        command = b" ".join(line.split()[:-1])
+        seen[command] = seen.get(command, 0) + 1
         rows = {
-            b"I": [f"I sparsemod 1 {made.digest} {len(made.layers)} 1 dwt 64000000"],
-            b"C 0": [f"L {i} 0 0 0 0 {layer.checksum(0):08x}" for i, layer in enumerate(made.layers)],
-            b"T 0": [*(f"T {i} {1000 * i + 7:08x}" for i in range(len(made.layers))), "O 00000007"],
-        }[line]
-        text = b"".join(map(_line, [*rows, "E"]))
-        return text.replace(b"0", b"1", 1) if seen[line] <= damaged else text
+            b"I 0 0": [f"I sparsemod 1 {made.digest} {len(made.layers)} 1 dwt 64000000"],
+            b"C 0 0": [f"L {i} 0 0 0 0 {layer.checksum(0):08x}" for i, layer in enumerate(made.layers)],
+            b"T 0 0": [*(f"T {i} {1000 * i + 7:08x}" for i in range(len(made.layers))), "O 00000007"],
+        }[command]
+        text = b"".join(map(_line, rows)) + _end(line)
+        return text.replace(b"0", b"1", 1) if seen[command] <= damaged else text
 
     with pseudo_board(answer) as port:
         if damaged == 3:
@@ -101,6 +109,24 @@ def test_damaged_lines_are_asked_for_again(damaged: int) -> None:
     assert (report.unit, report.time, report.milliseconds) == ("cycles", 3000.0, 3000 / 64_000)
     assert set(seen.values()) == {damaged + 1}
     assert re.fullmatch(r"dwt counter of the board on \S+ \(115200 baud\) at 64 MHz", report.provenance)
+
+
+def test_a_late_answer_to_an_earlier_command_is_left_out() -> None:
+    """A board that starts loses the first command, and answers the second one twice."""
+    made = firmware(small_network(), core="cortex-m3")
+    commands: list[bytes] = []
+
+    def answer(line: bytes) -> bytes:
+        commands.append(line)
+        if len(commands) == 1:
+            return b""
+        rows = [f"I sparsemod 1 {made.digest} {len(made.layers)} 1 dwt 64000000"]
+        old = _line("I sparsemod 1 ffff 1 1 none 0") + _line("E 1")
+        return old + b"".join(map(_line, rows)) + _end(line)
+
+    with pseudo_board(answer) as port, SerialLine(port, 115200, 60.0) as line:
+        found = Session(line).identify(made, "it", patience=60.0)
+    assert found.digest == made.digest and commands == [b"I 0 0 1", b"I 0 0 2"]
 
 
 TRUE = {"conv": 1.2, "linear": 2.5}

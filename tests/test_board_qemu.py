@@ -8,13 +8,14 @@ import pytest
 from support_board import small_network, wrong_pooling
 from support_emulator import needs_emulator
 
-from sparsemod.board import QemuBoard, SerialBoard, check_board, firmware, write_project
+from sparsemod.board import QemuBoard, SerialBoard, calibrate_board, check_board, firmware, write_project
 from sparsemod.board.boards import _pseudo_terminal
 from sparsemod.board.image import build_image
 from sparsemod.emulator import MACHINES, Emulator, machine
 from sparsemod.emulator.toolchain import _missing
 from sparsemod.errors import BoardError, Conflict, DoesNotFit, InvalidInput, ToolsMissing, UnknownName
 from sparsemod.quantization.interpreter import trace
+from sparsemod.targets import device
 
 pytestmark = needs_emulator
 
@@ -179,6 +180,26 @@ def test_a_project_of_cmake_on_a_port(tmp_path: Path) -> None:
         write_project(made, folder, "cmake", "cortex-m3")
     with pytest.raises(UnknownName, match="known: cmake, zephyr"):
         write_project(made, tmp_path / "other", "keil", "cortex-m3")
+
+
+@pytest.mark.slow(every=4)
+def test_a_profile_is_calibrated_on_qemu() -> None:
+    """QEMU counts instructions: every kernel has one per instruction, up to the calls of the hook between layers."""
+    base = device("esp32-c3")
+    seen: list[tuple[int, int]] = []
+    made = calibrate_board(
+        base, QemuBoard("rv32", timeout=60), networks=2, held_out=2, progress=lambda *done: seen.append(done)
+    )
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    found = made.calibration
+    assert found is not None and found.error < 0.02 and found.unit == "instructions" and found.held_out == 2
+    assert "QEMU counts instructions, not cycles" in found.board
+    assert made.cycles_per_instruction == pytest.approx(1.0, abs=0.02)
+    assert made.cycles and all(0.8 < value < 1.2 for value in made.cycles.values())
+    with pytest.raises(
+        InvalidInput, match=r"--device = 'stm32f446': a device with the board's core \(rv32imc\)"
+    ):
+        calibrate_board(device("stm32f446"), QemuBoard("rv32"), networks=2, held_out=2)
 
 
 _ZEPHYR = {

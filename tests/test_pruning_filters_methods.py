@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 import torch
-from support_pruning import MODULES, Grouped, Plain, Recurrent, Residual, Shuffled, begun, seeded
+from support_pruning import (
+    MODULES,
+    Concat,
+    Grouped,
+    Plain,
+    Recurrent,
+    Residual,
+    Shared,
+    Shuffled,
+    begun,
+    seeded,
+)
 from torch import nn
 
 from sparsemod.export.c.host import host_run_all
@@ -91,9 +102,9 @@ def test_a_feature_that_no_recurrent_unit_reads_goes_first(name: str) -> None:
 FILTERS = [name for name in METHODS.names() if issubclass(METHODS.config_of(name), FilterConfig)]
 
 
-def test_groups_and_recurrent_units_shrink_by_every_method_train_on_and_run_as_c() -> None:
+def test_coupled_channels_shrink_by_every_method_train_on_and_run_as_c() -> None:
     cases, names = [], []
-    for kind in (Shuffled, Recurrent):
+    for kind in (Concat, Shared, Shuffled, Recurrent):
         for name in FILTERS:
             module = seeded(kind)
             method = begun(name, module, kind.shape, sparsity=0.5, of="weights")

@@ -156,8 +156,8 @@ def test_the_linear_form_of_a_layer_adds_its_gates_and_keeps_its_shapes() -> Non
     with torch.no_grad():
         for name, values in {"weight_ih_l0": (1, 2, 3), "weight_hh_l0": (0.5, 1, 0.5)}.items():
             getattr(layer, name)[:, 0] = torch.tensor(values)
-        layer.bias_ih_l0.zero_()
-        layer.bias_hh_l0.zero_()
+        layer.get_parameter("bias_ih_l0").zero_()
+        layer.get_parameter("bias_hh_l0").zero_()
     make_linear(layer)
     made, last = layer(torch.ones(1, 2, 1))
     # the gates of the state sum to 2, so c = 1/2: s1 = 6 / 2, s2 = (6 + 2 x 3) / 2

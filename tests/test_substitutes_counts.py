@@ -74,6 +74,11 @@ def test_a_parameter_beside_the_run_fails_the_sanity_check():
     [
         ("resnet-18", "imagenet", 11_689_512), ("resnet-50", "imagenet", 25_557_032), ("shufflenet-3", "imagenet", 1_865_728),
         ("wrn-40-4", "cifar10", 8_949_210), ("resnet-110", "cifar10", 1_730_714), ("wrn-16-8", "cifar100", 11_007_540),
+        # He et al.'s networks with projections; VGG with batch norm and one linear layer; MobileNetV2 of torchvision
+        ("resnet-8", "cifar10", 78_042), ("resnet-20", "cifar10", 272_474), ("resnet-32", "cifar10", 466_906), ("resnet-56", "cifar10", 855_770),
+        ("vgg-11-bn", "cifar10", 9_231_114), ("vgg-13-bn", "cifar10", 9_416_010), ("vgg-16-bn", "cifar10", 14_728_266),
+        ("vgg-19-bn", "cifar10", 20_040_522), ("mobilenetv2", "imagenet", 3_504_872),
+        ("conv-2", "cifar10", 4_301_642), ("conv-4", "cifar10", 2_425_930), ("conv-6", "cifar10", 2_262_602), ("tiny", "cifar10", 186_402),
     ],
 )  # fmt: skip
 def test_parameters_of_further_networks(name, dataset, parameters):

@@ -12,6 +12,8 @@ from sparsemod.errors import BoardError
 
 _TRIES = 3
 _QUIET = 0.2
+_STARTING = 1.0
+"""Seconds of silence until a board that may still start is asked again."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,26 @@ class Session:
 
     def __init__(self, line: SerialLine) -> None:
         self.line = line
+        self._number, self._last = 0, b""
 
     def identify(self, wanted: Firmware, where: str, patience: float = 0.0) -> Identity:
         """Ask what runs on the board. `where`: the firmware that should, for messages. `patience`: seconds until the board must have started.
 
         Raises BoardError when nothing or something else answers, or the firmware of another network."""
-        ends = time.monotonic() + patience
+        ends, whole = time.monotonic() + patience, self.line.timeout
         while True:
+            # A board that starts may lose a command: ask again soon.
+            last = time.monotonic() > ends
+            self.line.timeout = whole if last else min(whole, _STARTING)
             try:
-                ((_, *words),) = self._ask("I", f"flash {where}")
+                rows = self._ask("I 0 0", f"flash {where}")
                 break
             except BoardError:
-                if time.monotonic() > ends:
+                if last:
                     raise
-                time.sleep(0.05)
+            finally:
+                self.line.timeout = whole
+        words = rows[0][1:] if len(rows) == 1 else []
         if len(words) != 7 or words[0] != "sparsemod":
             raise BoardError(
                 f"{self.line.port} answers {' '.join(words)!r}, not as this firmware does: flash {where}"
@@ -72,7 +80,7 @@ class Session:
 
     def compare(self, sample: int) -> list[Compared]:
         """Return every layer of a sample, in order of execution."""
-        rows = self._ask(f"C {sample}")
+        rows = self._ask(f"C {sample} 0")
         return [Compared(int(r[2]), int(r[3]), int(r[4]), int(r[5]), int(r[6], 16)) for r in rows]
 
     def output(self, sample: int, layer: int) -> NDArray[np.int8]:
@@ -82,7 +90,7 @@ class Session:
 
     def ticks(self, sample: int) -> list[int]:
         """Return the ticks of every layer of a sample, without those of reading the counter."""
-        rows = self._ask(f"T {sample}")
+        rows = self._ask(f"T {sample} 0")
         overhead = int(rows[-1][1], 16)
         return [max(0, int(row[2], 16) - overhead) for row in rows[:-1]]
 
@@ -90,7 +98,8 @@ class Session:
         """Return the words of the answer's lines. Damaged answers are asked for again. Raises BoardError."""
         remedy = f"; {remedy}" if remedy else ""
         for _ in range(_TRIES):
-            self.line.send(command)
+            self._number += 1
+            self.line.send(f"{command} {self._number}")
             try:
                 rows = self._rows()
             except BoardError as error:
@@ -103,7 +112,9 @@ class Session:
         )
 
     def _rows(self) -> list[list[str]] | None:
-        """Return the words of lines until the end, or None when a line is damaged."""
+        """Return the words of lines until the end of the last command's answer, or None when a line is damaged.
+
+        Answers to earlier commands, which may come late, are left out."""
         rows: list[list[str]] = []
         for line in self.line.lines():
             self._last = line
@@ -116,9 +127,12 @@ class Session:
             if check != f"{total:02x}".encode():
                 return None
             words = body.decode("ascii", "replace").split()
-            if words == ["E"]:
-                return rows
-            if words == ["?"]:
+            if words[:1] != ["E"]:
+                rows.append(words)
+            elif words[1:] != [str(self._number)]:
+                rows = []
+            elif rows == [["?"]]:
                 raise BoardError(f"{self.line.port}: the firmware does not know this command")
-            rows.append(words)
+            else:
+                return rows
         return None

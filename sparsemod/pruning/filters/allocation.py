@@ -16,7 +16,7 @@ Kept = list[int]
 
 
 class Counter:
-    """Counts the weights of convolutions and linear layers, and the filters, that a choice of channels leaves."""
+    """Counts the weights of convolutions, linear and recurrent layers, and the filters, that a choice of channels leaves."""
 
     def __init__(self, graph: Graph, channels: Channels) -> None:
         self.channels = channels

@@ -52,7 +52,7 @@ export function Study({ experiment, version }) {
       <label>Cost <select value=${shown} onChange=${(/** @type {any} */ event) => setCost(event.target.value)}>${costs.map((name) => html`<option key=${name} value=${name}>${title(name)}</option>`)}</select></label></p>
     <${Chart} name="study" label=${`${title(drawn)} against ${title(shown)} of ${methods.length} methods`} depends=${[study, shown, drawn]} option=${() => option(study, methods, shown, drawn)}
       on=${{ click: (/** @type {any} */ event) => event.data?.trial !== undefined && go(`/experiments/${id}/trials/${event.data.trial}`) }} />
-    <p class="small"><label>Smallest network with an error of at most the reference's and <select value=${String(level)} onChange=${(/** @type {any} */ event) => setLevel(Number(event.target.value))}>
+    <p class="small"><label>Smallest network whose error minus the reference's is at most <select value=${String(level)} onChange=${(/** @type {any} */ event) => setLevel(Number(event.target.value))}>
       ${levels.map((one) => html`<option key=${one} value=${String(one)}>${one > 0 ? "+" : ""}${(100 * Number(one)).toFixed(2)} %</option>`)}</select></label></p>
     <div class="scroll" tabindex="0" role="group" aria-label="Table of prunability"><table>
       <thead><tr><th scope="col">Method</th><th scope="col">Trials</th><th scope="col" class="number">Error</th>${costs.map((name) => html`<th scope="col" class="number" key=${name}>${title(name)}</th>`)}</tr></thead>
