@@ -229,7 +229,7 @@ def test_the_choice_is_stored_and_shown(tmp_path: Path) -> None:
     network = replace(network, fused=(Fused(BODY, 2),))
     network.save(tmp_path / "network")
     assert IntegerNetwork.load(tmp_path / "network").fused == network.fused
-    words = kernel_choices(network, "cortex-m0")
+    words = kernel_choices(network, "cortex-m3")
     assert set(words) == set(BODY) and words["2.body.0"].startswith(
         "2 rows of 2.add at a time, together with"
     )
