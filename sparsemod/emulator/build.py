@@ -87,7 +87,7 @@ def _object(machine: Machine, prepared: Path, name: str, text: str | bytes, fold
         # Another process may make the same file; either is whole.
         with scratch("making-", cached.parent) as making:
             shutil.copyfile(folder / f"{key}.o", making / cached.name)
-            os.replace(making / cached.name, cached)
+            move(making / cached.name, cached)
     return str(cached)
 
 
