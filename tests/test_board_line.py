@@ -74,9 +74,9 @@ def test_other_firmware_that_talks() -> None:
 
 
 def test_another_release_of_the_firmware() -> None:
-    words = _line("I sparsemod 9 0123456789abcdef 3 1 dwt 64000000") + _line("E")
+    words = _line("I sparsemod 9 0123456789abcdef 3 1 dwt 64000000")
     with (
-        pseudo_board(lambda line: words) as port,
+        pseudo_board(lambda line: words + _end(line)) as port,
         pytest.raises(BoardError, match="has version 9 of the dialogue"),
     ):
         _check(port)
