@@ -11,7 +11,7 @@ from sparsemod.kinds.dsp import Turns
 from sparsemod.kinds.v6m_depthwise import ALIGNMENT, V6mDepthwise, v6m_depthwise
 from sparsemod.kinds.windows import Pair, Window
 
-V6M_CORES = frozenset({"cortex-m0"})
+V6M_CORES = frozenset({"cortex-m0", "cortex-m23"})
 """Cores with 16-bit instructions alone (Armv6-M)."""
 
 LANES = 8

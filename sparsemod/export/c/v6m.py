@@ -55,8 +55,6 @@ class Rescaled:
             return Plain("chosen for its smaller flash")
         if encoding != "dense":
             return Plain(f"its weights are stored as {encoding}")
-        if int(layer.weight.min()) < -127:
-            return Plain("a weight of -128")
         weight = layer.weight.astype(np.int64).reshape(len(layer.weight), -1)
         bias = layer.bias.astype(np.int64) - context.zero(layer.inputs[0]) * weight.sum(axis=1)
         multiplier, shift = layer.multiplier.astype(np.int64), 7 - layer.shift.astype(np.int64)
@@ -76,7 +74,7 @@ class Rescaled:
         if int(shift.min()) < 1:
             return Plain(f"a factor of {2.0 ** (7 - int(shift.min())) / 2:g} or above")
         if int(shift.max()) > _LONGEST_SHIFT:
-            return Plain(f"a factor below 2^{-6 - _LONGEST_SHIFT}")
+            return Plain(f"a factor below 2^{6 - _LONGEST_SHIFT}")
         return cls(bias, multiplier, shift)
 
     def records(self, name: str, bias: Int64 | None = None) -> Array:
