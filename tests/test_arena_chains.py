@@ -158,7 +158,7 @@ def test_a_chain_on_a_core_has_the_predicted_costs(core: str) -> None:
         "one mark for the layers that run together"
     )
     apart = Emulator(core).measure(replace(network, fused=()), inputs)
-    assert measured.static_ram < 0.6 * apart.static_ram
+    assert measured.static_ram < 0.65 * apart.static_ram
 
 
 def test_the_search_lowers_the_arena_only_where_a_goal_asks_for_it() -> None:
