@@ -148,4 +148,4 @@ def test_a_search_starts_from_an_experiment_on_the_server(
     found = running.store.experiment(stored.id).spec.to_dict()["source"]["earlier"]
     completed, _ = running.store.trials(1, state=TrialState.COMPLETED)
     assert [one["value"] for one in found] == [trial.values()["error"] for trial in completed]
-    assert "--from" in cli(capsys, "submit", str(spec), "--from", "submitted", code=2)
+    assert "--from" in cli(capsys, "submit", str(spec), "--from", "informed", code=2)
