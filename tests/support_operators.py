@@ -142,7 +142,6 @@ EXAMPLES = (
     Example("prelu", lambda: leaky(3), IMAGE),
     Example("prelu", lambda: leaky(3), SEQUENCE),
     Example("affine", lambda: Applied(lambda x, c: 3 * c(x) - 1, nn.Conv2d(3, 4, 1)), IMAGE, stays=False),
-    Example("affine", lambda: Applied(lambda x: x.sigmoid() * SCALES - 0.5), STEPS, stays=False),
     Example("sum", lambda: Applied(lambda x, c: x + c(x), nn.Conv2d(3, 1, 1)), IMAGE),
     Example("sum", lambda: Applied(lambda x: (x + x.mean(2, keepdim=True)).relu()), SEQUENCE),
     Example("subtract", lambda: Applied(lambda x, c: x - c(x), nn.Conv2d(3, 3, 1)), IMAGE),
@@ -187,6 +186,7 @@ EXAMPLES = (
         SEQUENCE,
         stays=False,
     ),
+    Example("affine", lambda: Applied(lambda x: x.sigmoid() * SCALES - 0.5), STEPS, stays=False),
 )
 
 
