@@ -27,7 +27,7 @@ def test_stored_rounds_become_the_source_search(database: str) -> None:
     found = store.experiment(1)
     assert found.spec.to_dict()["source"] == {
         "name": "search", "version": 1, "rounds": SPEC["rounds"] | REPEATS, "batch_size": 2, "acquisition": "ax", "max_draws": 70, "in_step": True,
-        "stop": None,
+        "stop": None, "earlier": [],
     }  # fmt: skip
     assert found.spec.seed == 4
     assert [(name, r.title, r.done, r.trials) for name, r in found.rounds.items()] == [
