@@ -169,7 +169,7 @@ def test_the_earlier_form_of_a_spec_means_the_search_and_keeps_its_lines():
     old = "dataset: {name: digits}\nnetwork: {family: mlp}\nrounds:\n  r1: {trials: 3, epochs: 1}\nsearch: {batch_size: 4}\n"
     spec = loads(old)
     assert spec.to_dict()["source"] == {
-        "name": "search", "version": 1, "batch_size": 4, "acquisition": "ehvi", "max_draws": 500, "in_step": False, "stop": None,
+        "name": "search", "version": 1, "batch_size": 4, "acquisition": "ehvi", "max_draws": 500, "in_step": False, "stop": None, "earlier": [],
         "rounds": {"r1": {"trials": 3, "epochs": 1}, "r2": {"trials": 20, "epochs": 5}, "r3": {"trials": 20, "epochs": 3},
                    "repeats": {"trials": 0, "confidence": 0.9, "seeds": 3}},
     }  # fmt: skip
