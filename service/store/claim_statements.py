@@ -37,22 +37,33 @@ EXPERIMENT_RUNS = (
 and sort all its queued trials."""
 
 
+def not_paused(whom: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Return the condition that no pause of claims holds for a trial's experiment and those whom `whom` selects."""
+    return ~sa.exists(
+        sa.select(pauses.c.key).where(
+            pauses.c.until > sa.bindparam("now"),
+            pauses.c.claims.is_(sa.true()),
+            whom,
+            sa.or_(pauses.c.experiment_id.is_(None), pauses.c.experiment_id == trials.c.experiment_id),
+        )
+    )
+
+
+def unbarred(query: sa.Select[tuple[int]]) -> sa.Select[tuple[int]]:
+    """Leave out barred experiments and trials. Each list contains 0, because an empty one needs another statement."""
+    return query.where(
+        trials.c.experiment_id.not_in(sa.bindparam("barred", expanding=True)),
+        trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
+    )
+
+
 def _claimable(barred: bool, postgres: bool) -> sa.Select[tuple[int]]:
     """Return the query for the oldest trial that a worker may have."""
     query: sa.Select[tuple[int]] = (
         sa.select(trials.c.id)
         .where(
             EXPERIMENT_RUNS,
-            ~sa.exists(
-                sa.select(pauses.c.key).where(
-                    pauses.c.until > sa.bindparam("now"),
-                    pauses.c.claims.is_(sa.true()),
-                    sa.or_(pauses.c.worker.is_(None), pauses.c.worker == sa.bindparam("by")),
-                    sa.or_(
-                        pauses.c.experiment_id.is_(None), pauses.c.experiment_id == trials.c.experiment_id
-                    ),
-                )
-            ),
+            not_paused(sa.or_(pauses.c.worker.is_(None), pauses.c.worker == sa.bindparam("by"))),
             ~sa.exists(
                 sa.select(workers.c.name).where(
                     workers.c.name == sa.bindparam("by"), workers.c.draining.is_(sa.true())
@@ -62,13 +73,7 @@ def _claimable(barred: bool, postgres: bool) -> sa.Select[tuple[int]]:
         .limit(sa.literal_column("1"))  # not a parameter, which PostgreSQL would plan as a tenth of all rows
     )
     query = oldest_queued(query, postgres)
-    if not barred:
-        return query
-    # List parameters. Each contains 0, because an empty list would need another statement.
-    return query.where(
-        trials.c.experiment_id.not_in(sa.bindparam("barred", expanding=True)),
-        trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
-    )
+    return unbarred(query) if barred else query
 
 
 CLAIM_COLUMNS = (

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from service.schemas.trials import AttemptState
-from service.store.claim_statements import CLAIM_COLUMNS, EXPERIMENT_RUNS, oldest_queued
+from service.store.claim_statements import CLAIM_COLUMNS, EXPERIMENT_RUNS, not_paused, oldest_queued, unbarred
 from service.store.report_statements import replacing_points, rows_of
 from service.store.tables import (
     SPEC_TEXT,
@@ -80,27 +80,13 @@ def _chosen(barred: bool, postgres: bool) -> sa.Select[tuple[int]]:
         sa.select(trials.c.id)
         .where(
             EXPERIMENT_RUNS,
-            ~sa.exists(
-                sa.select(pauses.c.key).where(
-                    pauses.c.until > sa.bindparam("now"),
-                    pauses.c.claims.is_(sa.true()),
-                    pauses.c.worker.is_(None),
-                    sa.or_(
-                        pauses.c.experiment_id.is_(None), pauses.c.experiment_id == trials.c.experiment_id
-                    ),
-                )
-            ),
+            not_paused(pauses.c.worker.is_(None)),
         )
         # In the text of the statement: PostgreSQL plans an unknown limit as a tenth of all rows, and would sort them.
         .limit(sa.bindparam("count", type_=sa.Integer, literal_execute=True))
     )
     query = oldest_queued(query, postgres)
-    if not barred:
-        return query
-    return query.where(
-        trials.c.experiment_id.not_in(sa.bindparam("barred", expanding=True)),
-        trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
-    )
+    return unbarred(query) if barred else query
 
 
 def _take(barred: bool) -> Any:
