@@ -8,6 +8,7 @@ import pytest
 from support_search import SPACE, costs, error, finish, loop, spec
 
 from service.cli import main
+from service.cli.earlier import with_experiments
 from sparsemod.errors import InvalidInput
 from sparsemod.records import Candidate, Measurement, TrialRecord, TrialState
 from sparsemod.search import sobol
@@ -187,3 +188,5 @@ measure: {device: model}
     assert stored.trials[0].record.candidate.origin == "gp"
     cli(capsys, "run", second)
     cli(capsys, "run", second, "--from", first, code=2)
+    with pytest.raises(InvalidInput, match=r"^--from = "):
+        with_experiments(stored.spec, [str(tmp_path / "none")], "")

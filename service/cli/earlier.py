@@ -25,10 +25,14 @@ FromOption = Annotated[
 
 def with_experiments(spec: "ExperimentSpec", names: Sequence[str] | None, server: str) -> "ExperimentSpec":
     """Return the spec with the completed trials of the named experiments. Raises InvalidInput, which names `--from`."""
+    from sparsemod.errors import InvalidInput
     from sparsemod.search.earlier import with_earlier
 
     for name in names or ():
-        folder = local_folder(name)
+        try:
+            folder = local_folder(name)
+        except InvalidInput as error:
+            raise InvalidInput("--from", error.value, error.allowed) from None
         if folder is not None:
             spec = with_earlier(spec, folder.spec, [trial.record for trial in folder.trials], "--from", name)
             continue
